@@ -1,0 +1,77 @@
+"""flowrunner's public API: everything that a node type in another package needs, and nothing else."""
+
+from flowrunner.clock import NEVER, Clock, SystemClock
+from flowrunner.errors import FlowrunnerError, JournalFull, MessageError, NodeFailed, RetryLater
+from flowrunner.expression import EVALUATION_ERRORS, Expression, FunctionCall, Value
+from flowrunner.message import NANOSECONDS, NO_META, Json, Message, Record
+from flowrunner.node import (
+    BufferOptions,
+    Connection,
+    ConnectionContext,
+    ConnectionName,
+    Context,
+    Counters,
+    Limits,
+    Logger,
+    NodeOptions,
+    Sink,
+    Source,
+    SourceContext,
+    Status,
+    Timers,
+    Transform,
+)
+from flowrunner.options import (
+    Duration,
+    Options,
+    PositiveDuration,
+    Secret,
+    Size,
+    format_duration,
+    option_error,
+)
+from flowrunner.registry import connection_type, node_type
+
+__all__ = [
+    "EVALUATION_ERRORS",
+    "NANOSECONDS",
+    "NEVER",
+    "NO_META",
+    "BufferOptions",
+    "Clock",
+    "Connection",
+    "ConnectionContext",
+    "ConnectionName",
+    "Context",
+    "Counters",
+    "Duration",
+    "Expression",
+    "FlowrunnerError",
+    "FunctionCall",
+    "JournalFull",
+    "Json",
+    "Limits",
+    "Logger",
+    "Message",
+    "MessageError",
+    "NodeFailed",
+    "NodeOptions",
+    "Options",
+    "PositiveDuration",
+    "Record",
+    "RetryLater",
+    "Secret",
+    "Sink",
+    "Size",
+    "Source",
+    "SourceContext",
+    "Status",
+    "SystemClock",
+    "Timers",
+    "Transform",
+    "Value",
+    "connection_type",
+    "format_duration",
+    "node_type",
+    "option_error",
+]

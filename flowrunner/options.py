@@ -1,0 +1,119 @@
+"""The types of node options: durations, sizes, secrets, and how an option says what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from flowrunner.message import NANOSECONDS
+
+
+def option_error(
+    code: str, message: str, *, help: str | None = None, offset: int = 0, length: int | None = None
+) -> PydanticCustomError:
+    """Return the exception with which an option's validator refuses a value.
+
+    ``code`` is a code of :mod:`flowrunner.diagnostics`. In ``message`` and ``help`` the text ``{name}``
+    stands for the option's name. ``offset`` and ``length`` (characters) narrow the place inside the value.
+    """
+    return PydanticCustomError(
+        code,  # type: ignore[arg-type]  # pydantic wants a literal; ours come from a table
+        "{text}",
+        {"text": message, "help": help, "offset": offset, "length": length},
+    )
+
+
+_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": NANOSECONDS,
+    "m": 60 * NANOSECONDS,
+    "h": 3_600 * NANOSECONDS,
+    "d": 86_400 * NANOSECONDS,
+    "w": 7 * 86_400 * NANOSECONDS,
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d|w)")
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(" + "|".join(_SIZES) + r")")
+
+
+def parse_duration(value: Any) -> int:
+    """Return the nanoseconds of ``10s``, ``500ms`` or ``1h30m``; refuse anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise option_error("FR030", f"`{{name}}` must be a duration, got {value!r}", help=_DURATION_HELP)
+    if isinstance(value, int | float) or re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        raise option_error("FR031", f"`{{name}}` needs a unit, got {value}", help=_DURATION_HELP)
+    text = value.replace(" ", "")
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise option_error("FR030", f"`{{name}}` is not a duration: {value!r}", help=_DURATION_HELP)
+    return sum(round(float(number) * _UNITS[unit]) for number, unit in parts)
+
+
+_DURATION_HELP = "write a number and a unit, such as 10s, 500ms or 5m"
+_SIZE_HELP = "write a number and a unit, such as 64KiB or 1GiB"
+
+
+def format_duration(nanoseconds: int) -> str:
+    """Return the shortest text that :func:`parse_duration` reads back as ``nanoseconds``."""
+    if nanoseconds == 0:
+        return "0s"
+    text = ""
+    for unit in ("d", "h", "m", "s", "ms", "us", "ns"):
+        count, nanoseconds = divmod(nanoseconds, _UNITS[unit])
+        if count:
+            text += f"{count}{unit}"
+    return text
+
+
+def parse_size(value: Any) -> int:
+    """Return the bytes of ``64KiB`` or ``1GiB``; refuse anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise option_error("FR032", f"`{{name}}` must be a size, got {value!r}", help=_SIZE_HELP)
+    if isinstance(value, int | float) or value.strip().isdigit():
+        raise option_error("FR031", f"`{{name}}` needs a unit, got {value}", help=_SIZE_HELP)
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise option_error("FR032", f"`{{name}}` is not a size: {value!r}", help=_SIZE_HELP)
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def _positive(value: int) -> int:
+    if value <= 0:
+        raise option_error("FR023", "`{name}` must be more than zero", help=_DURATION_HELP)
+    return value
+
+
+_DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+(\.\d+)?(ns|us|ms|s|m|h|d|w))+$"}
+
+Duration = Annotated[int, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
+"""A length of time, written ``10s``; an ``int`` of nanoseconds."""
+
+PositiveDuration = Annotated[
+    int,
+    BeforeValidator(lambda value: _positive(parse_duration(value))),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+"""A length of time of more than zero; an ``int`` of nanoseconds."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|kB|MB|GB|KiB|MiB|GiB|TiB)$"}),
+]
+"""A number of bytes, written ``64KiB``."""
+
+Secret = SecretStr
+"""A text that is masked wherever it is shown; read it with ``get_secret_value()``."""
+
+
+class Options(BaseModel):
+    """Base of every options model: frozen, unknown keys refused, defaults checked."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
