@@ -1,36 +1,42 @@
 """flowrunner's public API: everything that a node type in another package needs, and nothing else."""
 
-from flowrunner.clock import NEVER, Clock, SystemClock
-from flowrunner.errors import FlowrunnerError, JournalFull, MessageError, NodeFailed, RetryLater
-from flowrunner.expression import EVALUATION_ERRORS, Expression, FunctionCall, Value
-from flowrunner.message import NANOSECONDS, NO_META, Json, Message, Record
-from flowrunner.node import (
-    BufferOptions,
-    Connection,
-    ConnectionContext,
-    ConnectionName,
-    Context,
-    Counters,
-    Limits,
-    Logger,
-    NodeOptions,
-    Sink,
-    Source,
-    SourceContext,
-    Status,
-    Timers,
-    Transform,
-)
-from flowrunner.options import (
-    Duration,
-    Options,
-    PositiveDuration,
-    Secret,
-    Size,
-    format_duration,
-    option_error,
-)
-from flowrunner.registry import connection_type, node_type
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowrunner.clock import NEVER, Clock, SystemClock
+    from flowrunner.errors import FlowrunnerError, JournalFull, MessageError, NodeFailed, RetryLater
+    from flowrunner.expression import EVALUATION_ERRORS, Expression, FunctionCall, Value
+    from flowrunner.message import NANOSECONDS, NO_META, Json, Message, Record
+    from flowrunner.node import (
+        BufferOptions,
+        Connection,
+        ConnectionContext,
+        ConnectionName,
+        Context,
+        Counters,
+        Limits,
+        Logger,
+        NodeOptions,
+        Sink,
+        Source,
+        SourceContext,
+        Status,
+        Timers,
+        Transform,
+    )
+    from flowrunner.options import (
+        Duration,
+        Options,
+        PositiveDuration,
+        Secret,
+        Size,
+        format_duration,
+        option_error,
+    )
+    from flowrunner.registry import connection_type, node_type
 
 __all__ = [
     "EVALUATION_ERRORS",
@@ -75,3 +81,16 @@ __all__ = [
     "node_type",
     "option_error",
 ]
+
+_MODULES = ("message", "clock", "errors", "options", "registry", "node", "expression")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the public API when it is first used: ``flowrunner --help`` uses none."""
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"flowrunner.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

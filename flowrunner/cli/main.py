@@ -1,0 +1,227 @@
+"""The command ``flowrunner``: its commands and options, and what ends a command that fails.
+
+This module imports nothing heavy, so that ``flowrunner --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from flowrunner.errors import FlowrunnerError
+
+EX_USAGE = 2
+EX_SOFTWARE = 70
+"""sysexits.h: a mistake of ours."""
+
+app = typer.Typer(
+    name="flowrunner",
+    help="Run flow graphs written in YAML: Home Assistant and MQTT in, InfluxDB out, nothing lost silently.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich doubles the time of `--help`
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...", exists=True, show_default=False, help="Flow files, or directories of them."
+    ),
+]
+HttpHost = Annotated[
+    str | None,
+    typer.Option(metavar="HOST", show_default=False, help="Address to listen on. [default: 127.0.0.1]"),
+]
+HttpPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT", min=0, max=65535, show_default=False, help="Port to listen on. [default: 8080]"
+    ),
+]
+NodeTypeName = Annotated[
+    str | None, typer.Argument(metavar="[TYPE]", show_default=False, help="A node type, such as `throttle`.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"flowrunner {version('flowrunner-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    del version  # its callback has done the work
+
+
+@app.command()
+def run(
+    paths: Paths,
+    *,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="Journal, checkpoints, dead letters. [default: .flowrunner]",
+        ),
+    ] = None,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    log_format: Annotated[
+        Literal["auto", "json", "console"] | None,
+        typer.Option(show_default=False, help="How to log; `auto`: console when a terminal."),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(show_default=False, help="What to log."),
+    ] = None,
+) -> None:
+    """Run flows, and load them again when their files change.
+
+    Every option can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on. Ends with 0 after
+    SIGTERM or Ctrl-C, and with 78 when no valid flow is there to start.
+    """
+    from flowrunner.cli.run import run
+
+    given = {
+        "state_dir": state_dir,
+        "http_host": http_host,
+        "http_port": http_port,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    raise typer.Exit(run(paths, {name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def validate(
+    paths: Paths,
+    *,
+    format: Annotated[
+        Literal["text", "json", "github", "sarif"], typer.Option(help="How to print what is wrong.")
+    ] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    env: Annotated[
+        bool, typer.Option("--env", help="Require the variables and secrets that flows name.")
+    ] = False,
+) -> None:
+    """Show every mistake in every file, offline.
+
+    Ends with 0 when all flows are valid, 78 when one is not.
+    """
+    from flowrunner.cli.validate import validate
+
+    raise typer.Exit(validate(paths, format=format, strict=strict, env=env))
+
+
+@app.command()
+def graph(
+    paths: Paths,
+    *,
+    format: Annotated[Literal["mermaid", "dot", "svg"], typer.Option(help="What to draw.")] = "mermaid",
+    stages: Annotated[bool, typer.Option("--stages", help="Show which nodes run as one task.")] = False,
+    flow: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Draw only this flow of several.")
+    ] = None,
+) -> None:
+    """Draw flows.
+
+    Prints to standard output; `svg` draws one flow. Ends with 78 when a flow is not valid.
+    """
+    from flowrunner.cli.graph import graph
+
+    raise typer.Exit(graph(paths, format=format, stages=stages, flow=flow))
+
+
+@app.command()
+def nodes(type: NodeTypeName = None) -> None:
+    """List the installed node types, or explain one."""
+    from flowrunner.cli.nodes import nodes
+
+    raise typer.Exit(nodes(type))
+
+
+@app.command()
+def schema(
+    type: NodeTypeName = None,
+    *,
+    write: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default=False, help="Write the schema files into DIR.")
+    ] = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Write the reference pages into DIR."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; end with 1 when a file in DIR differs.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of flow files, or of one node type.
+
+    Editors use it for completion and checks. `--write` makes the files for flows, connections and tests.
+    """
+    from flowrunner.cli.schema import schema
+
+    raise typer.Exit(schema(type, write=write, docs=docs, check=check))
+
+
+@app.command()
+def demo(*, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
+    """Run a simulated home and the live page, with nothing to set up.
+
+    An MQTT broker, twenty sensors, a flow and a SQLite database, all in this process.
+    """
+    from flowrunner.cli.demo import demo
+
+    given = {"http_host": http_host, "http_port": http_port}
+    raise typer.Exit(demo({name: value for name, value in given.items() if value is not None}))
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name and exit; never shows a traceback unless asked to."""
+    try:
+        app(prog_name="flowrunner")
+    except FlowrunnerError as error:
+        code = _report(f"error: {error}", error, 1)
+    except Exception as error:
+        text = f"error: internal: {type(error).__name__}: {error}"
+        code = _report(f"{text}\n  = help: {_BUG}", error, EX_SOFTWARE)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    _flush()
+    sys.exit(code)
+
+
+_BUG = "this is a bug in flowrunner; report it with the output of the same command under FLOWRUNNER_DEBUG=1"
+
+
+def _report(text: str, error: Exception, code: int) -> int:
+    if os.environ.get("FLOWRUNNER_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    typer.echo(text, err=True)
+    return code
+
+
+def _flush() -> None:
+    """Write out what is buffered; a reader that has gone away (`| head`) is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
