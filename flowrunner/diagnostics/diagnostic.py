@@ -1,4 +1,4 @@
-"""Diagnostics are data: what is wrong in a file, where, and what to do."""
+"""One mistake and its place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Span(msgspec.Struct, frozen=True, order=True):
     end_column: int
 
 
-class Diagnostic(msgspec.Struct, frozen=True):
+class Diagnostic(msgspec.Struct, frozen=True, order=True):
     """One mistake: a stable code, our sentence, its place and a remedy.
 
-    ``line`` is 0 when the file as a whole is meant. The field order is that of the JSON form.
+    ``line`` is 0 when the file as a whole is meant. The field order is that of the JSON form and makes
+    diagnostics sort by file and place.
     """
 
     file: str

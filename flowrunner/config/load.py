@@ -1,0 +1,195 @@
+"""One flow file: read, parsed, and the options of its nodes and connections checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from flowrunner.config.document import decode, parse
+from flowrunner.config.explain import did_you_mean, explain, listing
+from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
+from flowrunner.config.options import OptionReader, shape_of
+from flowrunner.config.places import Places
+from flowrunner.config.report import Report
+from flowrunner.config.tree import Path, plain
+from flowrunner.config.variables import Environment
+from flowrunner.message import Json
+from flowrunner.node import NodeOptions
+from flowrunner.options import Options
+from flowrunner.registry import (
+    ConnectionType,
+    NodeType,
+    connection_type_names,
+    find_connection_type,
+    find_node_type,
+    node_type_names,
+)
+
+
+class NodeEntry(msgspec.Struct, frozen=True):
+    """A node as it stands in a file."""
+
+    id: str
+    path: Path
+    type: NodeType | None
+    options: NodeOptions | None
+    """``None`` when they have mistakes, or hang on variables that are not set."""
+    sources: Json
+    """What stands at ``from``; ``None`` when nothing does."""
+    definition: Json
+
+
+class ConnectionEntry(msgspec.Struct, frozen=True):
+    """A connection as it stands in a file."""
+
+    name: str
+    path: Path
+    type: ConnectionType | None
+    options: Options | None
+    definition: Json
+
+
+class FlowFile(msgspec.Struct):
+    """One parsed file."""
+
+    path: str
+    """As it is named in diagnostics."""
+    text: str
+    report: Report
+    places: Places | None = None
+    """``None`` when the file could not be parsed."""
+    flow: str | None = None
+    """The flow's name; ``None`` when it has no valid one, or the file has no nodes."""
+    description: str | None = None
+    delivery: Delivery = "journal"
+    nodes: dict[str, NodeEntry] = {}
+    connections: dict[str, ConnectionEntry] = {}
+
+
+def load_file(path: FilePath, variables: Mapping[str, str], *, strict: bool) -> FlowFile:
+    """Read one file; mistakes are in its ``report``. Never raises for what stands in the file."""
+    report = Report(str(path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        report.file("FR061", f"the file cannot be read: {error.strerror}", help="check its permissions")
+        return FlowFile(str(path), "", report)
+    text = decode(data, report)
+    file = FlowFile(str(path), data.decode(errors="replace") if text is None else text, report)
+    document = parse(text, report) if text is not None else None
+    if document is not None and document.root is not None:
+        file.places = Places(document.root, document.lines)
+        reader = OptionReader(file.places, report, Environment(variables, path.parent, strict=strict))
+        _Loader(file, file.places, reader).load(plain(document.root), path)
+    return file
+
+
+class _Loader:
+    """Fills in a :class:`FlowFile` from the values of its document."""
+
+    def __init__(self, file: FlowFile, places: Places, reader: OptionReader) -> None:
+        self._file = file
+        self._report = file.report
+        self._places = places
+        self._reader = reader
+
+    def load(self, values: dict[str, Any], path: FilePath) -> None:
+        self._check_top(values)
+        description, delivery = values.get("description"), values.get("delivery")
+        self._file.description = description if isinstance(description, str) else None
+        self._file.delivery = "memory" if delivery == "memory" else "journal"
+        for name, options in _mappings(values.get("connections")):
+            self._file.connections[name] = self._connection(name, options)
+        for id, options in _mappings(values.get("nodes")):
+            self._file.nodes[id] = self._node(id, options)
+        if "nodes" in values:
+            self._file.flow = self._flow_name(values, path)
+        elif "connections" not in values and not self._report.failed:
+            help = "add `nodes:`, or `connections:` that other files use"
+            self._report.file("FR021", "the file has neither nodes nor connections", help=help)
+
+    def _check_top(self, values: dict[str, Any]) -> None:
+        try:
+            FlowConfig.model_validate(values)
+        except ValidationError as refused:
+            shape = shape_of(FlowConfig, "a flow file")
+            errors = refused.errors(include_url=False)
+            for finding in explain(errors, (), self._places, shape, {}):
+                place = self._places.key if finding.at_key else self._places.value
+                self._report.add(finding.code, place(finding.path), finding.message, help=finding.help)
+
+    def _flow_name(self, values: dict[str, Any], path: FilePath) -> str | None:
+        name = values.get("flow")
+        if name is None:
+            name = path.stem
+            if not NAME.fullmatch(name):
+                message = f"the file's name, `{name}`, cannot be the name of a flow"
+                self._report.file("FR026", message, help=f"add `flow:` with a name; {NAME_HELP}")
+        return name if isinstance(name, str) and NAME.fullmatch(name) else None
+
+    def _connection(self, name: str, values: dict[str, Any]) -> ConnectionEntry:
+        path: Path = ("connections", name)
+        type = self._type(path, values, "connection", find_connection_type, connection_type_names)
+        if type is None:
+            return ConnectionEntry(name, path, None, None, values)
+        values = {key: value for key, value in values.items() if key != "type"}
+        read = self._reader.read(type.config, path, values, f"a connection of type `{type.name}`")
+        return ConnectionEntry(
+            name, path, type, read.options, {"type": type.name, "options": read.definition}
+        )
+
+    def _node(self, id: str, values: dict[str, Any]) -> NodeEntry:
+        path: Path = ("nodes", id)
+        sources = values.get("from")
+        type = self._type(path, values, "node", find_node_type, node_type_names)
+        if type is None:
+            return NodeEntry(id, path, None, None, sources, values)
+        values = {key: value for key, value in values.items() if key != "from"}
+        read = self._reader.read(type.config, path, values, f"`{type.name}`")
+        return NodeEntry(id, path, type, read.options, sources, read.definition)
+
+    def _type[T](
+        self,
+        path: Path,
+        values: dict[str, Any],
+        kind: str,
+        find: Callable[[str], T | None],
+        names: Callable[[], list[str]],
+    ) -> T | None:
+        """Return the type that an entry names; report and return ``None`` when there is none such."""
+        name = values.get("type")
+        place = (*path, "type")
+        if "type" not in values:
+            help = f"there are {listing(names())}"
+            self._report.add(
+                "FR021", self._places.key(path), f"the {kind} `{path[-1]}` needs a `type`", help=help
+            )
+        elif not isinstance(name, str):
+            self._report.add("FR022", self._places.value(place), "`type` must be a text")
+        elif (found := self._find(place, kind, name, find)) is not None:
+            return found
+        elif name not in names():
+            help = did_you_mean(name, names(), f"there are {listing(names())}")
+            self._report.add(
+                "FR011", self._places.value(place), f"there is no {kind} type `{name}`", help=help
+            )
+        return None
+
+    def _find[T](self, place: Path, kind: str, name: str, find: Callable[[str], T | None]) -> T | None:
+        try:
+            return find(name)
+        except Exception as error:
+            message = f"the {kind} type `{name}` cannot be loaded: {error}"
+            help = "its package is installed but broken; reinstall it or tell its author"
+            self._report.add("FR011", self._places.value(place), message, help=help)
+        return None
+
+
+def _mappings(values: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries that are mappings; the others are reported where the top level is checked."""
+    items = values.items() if isinstance(values, dict) else ()
+    return [(key, value) for key, value in items if isinstance(value, dict)]
