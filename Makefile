@@ -1,0 +1,51 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format generate lock bench clean
+
+BIN := .venv/bin
+SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh)
+
+help: ## Show the targets.
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## Run a simulated home: broker, sensors, flow, database and the live page.
+	@scripts/bootstrap.sh main
+	@exec $(BIN)/flowrunner demo
+
+test: ## Run all tests against real servers, with the coverage gate.
+	@scripts/bootstrap.sh dev
+	@scripts/install_servers.sh
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95 $(ARGS)
+
+lint: ## Check style, types, layers, generated files, scripts and distributions.
+	@scripts/bootstrap.sh dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/flowrunner schema --write schemas --docs docs/nodes --check
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/python scripts/check_dist.py
+
+format: ## Format the code and repair what ruff can.
+	@scripts/bootstrap.sh dev
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+generate: ## Write the JSON Schemas and the reference pages again.
+	@scripts/bootstrap.sh dev
+	$(BIN)/flowrunner schema --write schemas --docs docs/nodes
+
+lock: ## Resolve the dependencies again: poetry.lock and requirements/.
+	scripts/lock.sh
+
+bench: ## Print the benchmarks' ratios.
+	@scripts/bootstrap.sh dev
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python "$$file"; done
+
+clean: ## Remove what was built or cached, and .venv.
+	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
