@@ -187,7 +187,7 @@ _LIMITS = {
     "too_short": ("must have at least {} entries", "min_length"),
     "too_long": ("must have at most {} entries", "max_length"),
 }
-_OPEN = {"string": "write it in quotes", "bool": "write true or false", "list": "write it as [a, b]"}
+_OPEN = {"string": "write it in quotes", "list": "write it as [a, b]"}
 
 
 def _sentence(kind: str, error: Mapping[str, Any], name: str, got: str) -> tuple[str, str, str | None]:

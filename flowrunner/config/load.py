@@ -62,8 +62,10 @@ class FlowFile(msgspec.Struct):
     report: Report
     places: Places | None = None
     """``None`` when the file could not be parsed."""
+    holds_flow: bool = True
+    """Whether it is a flow, with or without mistakes, and not just connections."""
     flow: str | None = None
-    """The flow's name; ``None`` when it has no valid one, or the file has no nodes."""
+    """The flow's name; ``None`` when it has no valid one."""
     description: str | None = None
     delivery: Delivery = "journal"
     nodes: dict[str, NodeEntry] = {}
@@ -106,9 +108,10 @@ class _Loader:
             self._file.connections[name] = self._connection(name, options)
         for id, options in _mappings(values.get("nodes")):
             self._file.nodes[id] = self._node(id, options)
+        self._file.holds_flow = "nodes" in values or "connections" not in values
         if "nodes" in values:
             self._file.flow = self._flow_name(values, path)
-        elif "connections" not in values and not self._report.failed:
+        elif self._file.holds_flow and not self._report.failed:
             help = "add `nodes:`, or `connections:` that other files use"
             self._report.file("FR021", "the file has neither nodes nor connections", help=help)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
+from flowrunner.config.annotations import option_names
 from flowrunner.config.explain import Finding, Shape, explain, locate
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
 from flowrunner.config.samples import samples
 from flowrunner.config.scalars import NumberError, core_value
-from flowrunner.config.secrets import expression_at, literal_secrets
+from flowrunner.config.secrets import is_expression, secrets
 from flowrunner.config.tree import Path
 from flowrunner.config.variables import Environment, Variable, VariableError, split_variables
 from flowrunner.diagnostics import Severity
@@ -61,15 +62,11 @@ class OptionReader:
         if any(found.severity == "error" for found in self._report.diagnostics[before:]):
             return Read(None, definition)
         options = self._check(model, path, values, owner, uses)
-        if options is not None:
-            for at in literal_secrets(options, set(uses)):
+        for at in secrets(options):
+            if at not in uses:
                 help = "write a variable, such as ${NAME} or ${file:/run/secrets/name}"
-                self._report.add(
-                    "FR052",
-                    self._places.value(path + at),
-                    f"the secret `{at[-1]}` stands in the file",
-                    help=help,
-                )
+                span = self._places.value(path + at)
+                self._report.add("FR052", span, f"the secret `{at[-1]}` stands in the file", help=help)
         return Read(options, definition)
 
     def _check[T: BaseModel](
@@ -138,7 +135,7 @@ class OptionReader:
             self._report.add("FR051", span, str(error), help=help)
             return text
         variables = [piece for piece in pieces if isinstance(piece, Variable)]
-        if variables and expression_at(model, at, text):
+        if variables and is_expression(model, at, text):
             span = self._places.text(path + at, variables[0].offset, len(variables[0].written))
             help = "an expression sees only the message; put the value in with a `map` node, or write it out"
             self._report.add("FR053", span, "an expression cannot have a variable", help=help)
@@ -212,13 +209,6 @@ def _touches(place: Path, at: Path) -> bool:
 
 def shape_of(model: type[BaseModel], owner: str) -> Shape:
     """Return what a user is told about the options of a model: their names as written in YAML."""
-    names = dict(option_names(model))
-    required = tuple(name for name, field in names.items() if model.model_fields[field].is_required())
-    return Shape(owner, tuple(names), tuple(name for name in required if name != "type"))
-
-
-def option_names(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Yield each option as it is written in YAML, and the field that holds it."""
-    for name, field in model.model_fields.items():
-        alias = field.validation_alias if isinstance(field.validation_alias, str) else field.alias
-        yield alias or name, name
+    names = option_names(model)
+    required = tuple(name for name, field in names.items() if field.is_required() and name != "type")
+    return Shape(owner, tuple(names), required)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
+from flowrunner.config.annotations import option_names, types_at
 from flowrunner.config.tree import Path
 from flowrunner.message import Json
 
-_ANY: list[Json] = [
+_ANY: tuple[Json, ...] = (
     "example",
     1,
     "1s",
@@ -22,30 +22,20 @@ _ANY: list[Json] = [
     True,
     "2026-01-01T00:00:00Z",
     "UTC",
-]
+)
 
 
 def samples(model: type[BaseModel], at: Path) -> list[Json]:
-    """Return values to try for the option at ``at``: its examples, the values it names, then one of each type."""
-    field = field_at(model, at)
-    if field is None or len(at) > 1:
-        return list(_ANY)
-    known: list[Any] = [example for example in field.examples or [] if isinstance(example, str | int | float)]
-    if field.default is not PydanticUndefined and isinstance(field.default, str | int | float):
-        known.append(field.default)
-    return known + _literals(field.annotation) + _ANY
-
-
-def field_at(model: type[BaseModel], at: Path) -> Any:
-    """Return the field of a model that the first part of a path names, by its alias or its name."""
-    return next(
-        (field for name, field in model.model_fields.items() if at[:1] in ((field.alias,), (name,))), None
-    )
-
-
-def _literals(annotation: Any) -> list[Json]:
-    from typing import Literal, get_args, get_origin
-
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [value for argument in get_args(annotation) for value in _literals(argument)]
+    """Return values to try for the option at ``at``: its examples, its default, its choices, one of each type."""
+    known: list[Any] = []
+    field = option_names(model).get(str(at[0]))
+    if field is not None and len(at) == 1:
+        known = [
+            value
+            for value in [*(field.examples or ()), field.default]
+            if isinstance(value, str | int | float)
+        ]
+    for type in types_at(model, at):
+        if get_origin(type) is Literal:
+            known += get_args(type)
+    return [*known, *_ANY]

@@ -2,5 +2,18 @@
 
 from flowrunner.diagnostics.codes import CODES, CodeInfo
 from flowrunner.diagnostics.diagnostic import Diagnostic, Severity, Span
+from flowrunner.diagnostics.render import render_github, render_json, render_sarif, render_text
+from flowrunner.diagnostics.source import split_lines
 
-__all__ = ["CODES", "CodeInfo", "Diagnostic", "Severity", "Span"]
+__all__ = [
+    "CODES",
+    "CodeInfo",
+    "Diagnostic",
+    "Severity",
+    "Span",
+    "render_github",
+    "render_json",
+    "render_sarif",
+    "render_text",
+    "split_lines",
+]

@@ -20,6 +20,8 @@ class Loaded(msgspec.Struct, frozen=True):
 
     graphs: dict[str, Graph]
     """By flow name, in the order of the files; only flows without errors."""
+    flows: int
+    """How many flows the files hold, those with errors included."""
     diagnostics: list[Diagnostic]
     """Sorted by file and place."""
     texts: dict[str, str]
@@ -48,7 +50,8 @@ def load_flows(
             graphs[graph.name] = graph
     for file in files:
         diagnostics += file.report.diagnostics
-    return Loaded(graphs, sorted(diagnostics, key=_place), {file.path: file.text for file in files})
+    count = sum(file.holds_flow for file in files)
+    return Loaded(graphs, count, sorted(diagnostics, key=_place), {file.path: file.text for file in files})
 
 
 def _place(found: Diagnostic) -> tuple[str, int, int, str]:
