@@ -1,0 +1,123 @@
+"""SQLite as the engine uses it: how files are opened, which errors mean damage, which a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from flowrunner.errors import FlowrunnerError, JournalFull
+
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+UNFINISHED = ".new"
+"""The suffix of a file that is being made."""
+_COMPANIONS = ("-wal", "-journal", "-shm")
+
+
+def connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+    """Open a database in autocommit mode; the file is made when it is missing."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create(
+    path: Path, statements: Iterable[str], fill: Callable[[sqlite3.Connection], object] | None = None
+) -> None:
+    """Make a database in one transaction, under another name first: a file is never found half made."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_suffix(UNFINISHED)
+    remove(unfinished)
+    with contextlib.closing(connect(unfinished, "synchronous = FULL")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+        if fill is not None:
+            fill(connection)
+        connection.execute("COMMIT")
+    unfinished.rename(path)
+    sync_directory(path.parent)
+
+
+def check_format(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Raise when the file is of another format: damaged (version 0) or written by a newer flowrunner."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > version:
+        raise FlowrunnerError(
+            f"{path} was written by a newer flowrunner (format {found}, this one reads {version})"
+        )
+    if found != version:
+        raise Damaged(f"{path} has no tables")
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A file that SQLite can open but that lacks what was committed to it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether the file itself is broken, as opposed to a disk that is full, slow or read-only."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the disk, a quota or a file size limit leaves no room."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def as_disk_error(error: Exception) -> Exception:
+    """Return what callers get for an error of SQLite or the disk: ``JournalFull`` or an ``OSError``."""
+    if is_full(error):
+        return JournalFull(f"the disk is full: {error}")
+    return error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+
+
+def file_bytes(path: Path) -> int:
+    """Return the bytes that a database and its companion files take. Raises when the database is missing."""
+    total = path.stat().st_size
+    for suffix in _COMPANIONS:
+        try:
+            total += Path(f"{path}{suffix}").stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def remove(path: Path) -> None:
+    """Delete a database and its companion files."""
+    for suffix in ("", *_COMPANIONS):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged database and its companions so that nothing reads them again but a person."""
+    target = Path(f"{path}.corrupt")
+    number = 1
+    while target.exists():
+        number += 1
+        target = Path(f"{path}.{number}.corrupt")
+    for suffix in (*_COMPANIONS, ""):
+        source = Path(f"{path}{suffix}")
+        if source.exists():
+            source.rename(f"{target}{suffix}")
+    return target
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,315 @@
+"""The journal on disk: group commit, a reader that follows in memory, and what happens when the disk fails.
+
+One commit at a time is under way; what is appended meanwhile gathers and goes with the next. So a calm flow
+commits every record at once, and a busy one hundreds together, without a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowrunner.clock import NEVER, Clock, FlowClock
+from flowrunner.errors import JournalFull
+from flowrunner.message import NANOSECONDS, Record
+from flowrunner.runtime import database
+from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Run, Stamper, batches, decode, encode_runs
+from flowrunner.runtime.spool import Spool, Usage
+from flowrunner.runtime.tail import ENTRY_BYTES, Tail
+from flowrunner.runtime.worker import Worker
+
+_TAIL_BYTES = 8 * 2**20
+_READ_BYTES = 2 * 2**20
+_CLOSE_SECONDS = 5.0
+
+
+class _Group:
+    """Appends that are committed together."""
+
+    __slots__ = ("bytes", "clock", "count", "cursors", "futures", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.cursors: dict[str, bytes] = {}
+        self.futures: list[asyncio.Future[None]] = []
+        self.count = 0
+        self.bytes = 0
+        self.clock = NEVER
+        """Flow clock of the first entry."""
+
+
+class DiskJournal:
+    """A journal in SQLite files, one row for what was committed together."""
+
+    def __init__(
+        self,
+        directory: Path,
+        flow_clock: FlowClock,
+        clock: Clock,
+        *,
+        max_bytes: int = 2**30,
+        retention: float = 86_400.0,
+    ) -> None:
+        """``max_bytes`` caps the files, history included; history is kept for ``retention`` seconds."""
+        self.first = 0
+        self.last = 0
+        self.pending = 0
+        self.oldest_clock = 0
+        self.error: str | None = None
+        self.damaged = Damage()
+        self.bytes = 0
+        self.on_commit: Callable[[], None] = _ignore
+        self._history = 0
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._stamper = Stamper(flow_clock, clock)
+        self._spool = Spool(directory, max_bytes=max_bytes, retention=int(retention * NANOSECONDS))
+        self._worker: Worker | None = None
+        self._cursors: dict[str, bytes] = {}
+        self._committed = 0
+        self._released = 0
+        self._counted = 0
+        self._group = _Group()
+        self._committing: _Group | None = None
+        self._scheduled = False
+        self._failures = 0
+        self._tail: Tail[Entry] = Tail(_TAIL_BYTES)
+        self._ahead: Tail[Entry] = Tail()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    @property
+    def clock(self) -> int:
+        """The highest flow clock that was given to an entry or promised by ``tick``."""
+        return self._stamper.highest
+
+    @property
+    def cursors(self) -> dict[str, Any]:
+        """What every source last committed with its records, by node."""
+        return {node: msgspec.msgpack.decode(cursor) for node, cursor in self._cursors.items()}
+
+    async def open(self) -> None:
+        """Recover what was committed. Raises ``OSError`` when the disk does not answer."""
+        self._worker = Worker("journal")
+        try:
+            recovered = await self._worker.call(self._spool.open)
+        except BaseException as error:
+            self._worker.call(self._spool.close)
+            self._worker.stop()
+            self._worker = None
+            if isinstance(error, sqlite3.Error):
+                raise database.as_disk_error(error) from error
+            raise
+        self._cursors, self.last = recovered.cursors, recovered.last
+        self._committed = recovered.following - 1
+        self._stamper.at_least(recovered.clock)
+        self._apply(recovered.usage)
+
+    def append(self, node: str, records: Sequence[Record], cursor: Any = None) -> asyncio.Future[None]:
+        """Take records and the source's cursor; the future is done when they are safe."""
+        if self._worker is None:
+            raise OSError("the journal is closed")
+        runs = encode_runs(self._stamper.stamp(node, records, self._committed + self.pending + 1))
+        packed = None if cursor is None else msgspec.msgpack.encode(cursor)
+        size = sum(len(body) for _, body in runs)
+        self._check_room(size)
+        group = self._group
+        group.runs += runs
+        group.count += len(records)
+        group.bytes += size
+        if runs:
+            group.clock = min(group.clock, runs[0][0][0].clock)
+        if packed is not None:
+            group.cursors[node] = packed
+        self.pending += len(records)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        group.futures.append(future)
+        if self._committing is None and not self._scheduled:
+            # Not at once: what other callers append in this turn of the loop goes with it.
+            self._scheduled = True
+            loop.call_soon(self._commit)
+        return future
+
+    def tick(self, clock: int) -> int:
+        """Return up to where the flow's time may go now: short of what is not committed."""
+        uncommitted = self._group.clock if self._committing is None else self._committing.clock
+        clock = min(clock, uncommitted - 1)
+        self._stamper.at_least(clock)
+        return clock
+
+    async def wait(self, after: int) -> None:
+        """Return when there are entries after ``after``, or when a commit has failed: look again."""
+        failures = self._failures
+        while self.last <= after and failures == self._failures:
+            self._news.clear()
+            await self._news.wait()
+
+    async def room(self) -> None:
+        """Return when something has been released since the call."""
+        self._room.clear()
+        await self._room.wait()
+
+    async def read(self, after: int, limit: int = RUN_ENTRIES) -> list[Entry]:
+        """Return the next entries after ``after``, in order, at most ``limit``; do not change the list."""
+        while after < self.last:
+            upto = self.last
+            entries = self._in_memory(after, limit) or await self._from_disk(after, limit)
+            if entries:
+                self._count_lost(after, entries[0].seq - 1)
+                return entries
+            self._count_lost(after, upto)
+            if self.last == upto:
+                self.last = after  # what was committed after it cannot be read any more
+        self._count_lost(after, self._committed)
+        return []
+
+    def release(self, upto: int) -> None:
+        """Make everything up to ``upto`` history: the flow will not ask for it again."""
+        if upto > self._committed:
+            if self.pending:
+                raise ValueError(f"the journal ends at {self._committed}, {upto} cannot be released")
+            # The checkpoint knows of entries that are gone: their numbers must not be given again.
+            self._count_lost(self._committed, upto)
+            self.last = self._committed = upto
+        if self._worker is None or upto <= self._released:
+            return
+        self._released = upto
+        self._worker.call(partial(self._spool.release, upto, self._clock.now())).add_done_callback(
+            self._trimmed
+        )
+
+    async def close(self) -> None:
+        """Commit what is pending and let go of the files. Does not wait longer than 5 s for a disk that hangs."""
+        if self._worker is None:
+            return
+        self._commit()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                try:
+                    while self._committing is not None:
+                        self._news.clear()
+                        await self._news.wait()
+                finally:
+                    worker, self._worker = self._worker, None
+                    closed = worker.call(self._spool.close)
+                    worker.stop()
+                await closed
+
+    def _check_room(self, size: int) -> None:
+        waiting = self._group.bytes + (self._committing.bytes if self._committing else 0)
+        if self.bytes - self._history + waiting + size > self._max_bytes:
+            raise JournalFull(f"the journal has reached its cap of {self._max_bytes} bytes")
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self._committing is not None or not self._group.futures:
+            return
+        if self._worker is None:
+            self._fail([], OSError("the journal is closed"))
+            return
+        group, self._group = self._group, _Group()
+        self._committing = group
+        write = partial(self._write, group, self._clock.now())
+        self._worker.call(write).add_done_callback(partial(self._settle, group))
+
+    def _write(self, group: _Group, now: int) -> Usage:
+        """In the worker's thread: commit a group."""
+        return self._spool.append(list(batches(group.runs)), group.cursors, now)
+
+    def _settle(self, group: _Group, done: asyncio.Future[Usage]) -> None:
+        self._committing = None
+        error = done.exception()
+        if error is None:
+            self._accept(group, done.result())
+        else:
+            self._fail(group.futures, error)
+        self._news.set()
+        self.on_commit()
+        self._commit()
+
+    def _accept(self, group: _Group, usage: Usage) -> None:
+        self.error = None
+        self.pending -= group.count
+        if group.count:
+            self._committed += group.count
+            self.last = self._committed
+        for entries, body in group.runs:
+            self._tail.push(entries, len(body) + ENTRY_BYTES * len(entries))
+        self._cursors.update(group.cursors)
+        self._apply(usage)
+        for future in group.futures:
+            if not future.done():
+                future.set_result(None)
+
+    def _fail(self, futures: list[asyncio.Future[None]], error: BaseException) -> None:
+        """Fail what was being committed and all that waited behind it: no cursor may overtake its records."""
+        if isinstance(error, Exception):
+            error = database.as_disk_error(error)
+        self.error = str(error)
+        self._failures += 1
+        waiting, self._group = self._group, _Group()
+        self.pending = 0
+        for future in futures + waiting.futures:
+            if not future.done():
+                future.set_exception(copy.copy(error))
+
+    def _apply(self, usage: Usage) -> None:
+        self.bytes, self._history = usage.bytes, usage.history
+        self.first, self.oldest_clock = usage.first, usage.oldest_clock
+        self.damaged.files = usage.damaged_files
+
+    def _trimmed(self, done: asyncio.Future[Usage]) -> None:
+        error = done.exception()
+        if error is None:
+            self._apply(done.result())
+            self._room.set()
+        elif not isinstance(error, sqlite3.Error | OSError):
+            raise error
+
+    def _in_memory(self, after: int, limit: int) -> list[Entry]:
+        for runs in (self._tail, self._ahead):
+            runs.forget(after)
+            if runs.head is not None and runs.head.seq <= after + 1:
+                return runs.take(after, limit)
+        return []
+
+    async def _from_disk(self, after: int, limit: int) -> list[Entry]:
+        if self._worker is None:
+            raise OSError("the journal is closed")
+        try:
+            ahead = await self._worker.call(partial(self._load, after, self.last, limit))
+        except sqlite3.Error as error:
+            raise database.as_disk_error(error) from error
+        self._ahead = ahead
+        return ahead.take(after, limit) or self._tail.take(after, limit)
+
+    def _load(self, after: int, upto: int, limit: int) -> Tail[Entry]:
+        """In the worker's thread: read and decode what follows ``after``."""
+        ahead: Tail[Entry] = Tail()
+        while not ahead.bytes and (found := self._spool.read(after, upto, limit, _READ_BYTES)):
+            for batch in found:
+                entries = decode(batch)
+                if entries:
+                    ahead.push(entries, len(batch.data) + ENTRY_BYTES * len(entries))
+            after = found[-1].last
+        return ahead
+
+    def _count_lost(self, after: int, upto: int) -> None:
+        """Count the entries after ``after`` up to ``upto`` as lost, each of them once."""
+        after = max(after, self._counted)
+        if upto > after:
+            self.damaged.entries += upto - after
+            self._counted = upto
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,139 @@
+"""Journal entries: how records are stamped on arrival, and how entries become the rows of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from flowrunner.clock import NEVER, Clock, FlowClock
+from flowrunner.message import Record
+from flowrunner.runtime.segment import Batch
+
+RUN_ENTRIES = 1024
+"""The most entries in a run, and so in what a reader gets at once unless it asks for more."""
+_ROW_BYTES = 2**20
+_RUN_BYTES = 4 * 2**20
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One record as journaled: ``clock`` is its arrival on the flow clock, ``time`` its event time."""
+
+    seq: int
+    clock: int
+    node: str
+    data: bytes
+    topic: str
+    time: int
+    meta: Mapping[str, Any] | None
+
+
+type Run = tuple[list[Entry], bytes]
+"""Entries with consecutive numbers, and the same encoded, one after the other without an array around them."""
+
+
+class Damage(msgspec.Struct):
+    """What was found broken since the journal was opened."""
+
+    files: int = 0
+    entries: int = 0
+    """Committed entries that no reader will get: their rows or files could not be read."""
+
+
+class Stamper:
+    """Gives records their number, flow clock and event time."""
+
+    def __init__(self, flow_clock: FlowClock, clock: Clock) -> None:
+        self.highest = 0
+        """The highest flow clock that was given out or promised."""
+        self._clock = clock
+        self._flow_clock = flow_clock
+
+    def at_least(self, clock: int) -> None:
+        """Give no entry a flow clock below ``clock`` from now on."""
+        self._flow_clock.at_least(clock)
+        self.highest = max(self.highest, clock)
+
+    def stamp(self, node: str, records: Sequence[Record], seq: int) -> list[Entry]:
+        """Return the entries of records, numbered from ``seq``."""
+        arrived, now, highest = self._flow_clock.now(), self._clock.now(), self.highest
+        entries = []
+        for number, record in enumerate(records, seq):
+            clock = arrived if record.clock is None else record.clock
+            if clock > highest:  # noqa: PLR1730  # max() would be a third of what stamping costs
+                highest = clock
+            time = now if record.time is None else record.time
+            entries.append(Entry(number, highest, node, record.data, record.topic, time, record.meta or None))
+        if highest >= NEVER:
+            raise ValueError(f"the clock of a record is out of range: {highest}")
+        self.highest = highest
+        return entries
+
+
+def encode_runs(entries: list[Entry]) -> list[Run]:
+    """Encode entries in runs of a bounded number and size. Raises what msgspec raises for odd values."""
+    return [
+        run
+        for start in range(0, len(entries), RUN_ENTRIES)
+        for run in _encode(entries[start : start + RUN_ENTRIES])
+    ]
+
+
+def batches(runs: Iterable[Run]) -> Iterator[Batch]:
+    """Return the rows for consecutive runs: small runs share one."""
+    parts: list[bytes] = []
+    first: Entry | None = None
+    last: Entry | None = None
+    size = 0
+    for entries, body in runs:
+        if first is not None and last is not None and size + len(body) > _ROW_BYTES:
+            yield _batch(first, last, parts)
+            parts, first, size = [], None, 0
+        first, last = first or entries[0], entries[-1]
+        parts.append(body)
+        size += len(body)
+    if first is not None and last is not None:
+        yield _batch(first, last, parts)
+
+
+def decode(batch: Batch) -> list[Entry]:
+    """Return the entries of a row; none when they are not the ones that the row is said to hold."""
+    try:
+        entries = _DECODER.decode(batch.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    count = batch.last - batch.first + 1
+    if len(entries) != count or entries[0].seq != batch.first or entries[-1].seq != batch.last:
+        return []
+    return entries
+
+
+def _encode(run: list[Entry]) -> Iterator[Run]:
+    body = _ENCODER.encode(run)
+    if len(body) > _RUN_BYTES and len(run) > 1:
+        middle = len(run) // 2
+        yield from _encode(run[:middle])
+        yield from _encode(run[middle:])
+    else:
+        yield run, body[_header_bytes(len(run)) :]
+
+
+def _header_bytes(count: int) -> int:
+    """Return the length of the header that msgpack writes before an array of ``count`` elements."""
+    return 1 if count < 16 else 3
+
+
+def _batch(first: Entry, last: Entry, bodies: list[bytes]) -> Batch:
+    header = b"\xdd" + (last.seq - first.seq + 1).to_bytes(4, "big")
+    return Batch(first.seq, last.seq, last.clock, b"".join((header, *bodies)))
+
+
+def _encode_mapping(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a record cannot hold a value of type {type(value).__name__}")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode_mapping)
+_DECODER = msgspec.msgpack.Decoder(list[Entry])
