@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-type Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+type Json = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 NO_META: Mapping[str, Json] = MappingProxyType({})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import traceback
 from asyncio import Future
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import msgspec
@@ -27,10 +27,17 @@ type Status = Literal["starting", "running", "degraded", "failed", "stopping", "
 class Logger(Protocol):
     """The part of a structlog logger that nodes use: an event in words and its facts as keywords."""
 
-    def debug(self, event: str, **facts: Any) -> Any: ...
-    def info(self, event: str, **facts: Any) -> Any: ...
-    def warning(self, event: str, **facts: Any) -> Any: ...
-    def error(self, event: str, **facts: Any) -> Any: ...
+    def debug(self, event: str, **facts: Any) -> Any:
+        """Log what only a developer wants to know."""
+
+    def info(self, event: str, **facts: Any) -> Any:
+        """Log a change of state."""
+
+    def warning(self, event: str, **facts: Any) -> Any:
+        """Log what goes on by itself."""
+
+    def error(self, event: str, **facts: Any) -> Any:
+        """Log what a person must look at."""
 
 
 class BufferOptions(Options):
@@ -70,6 +77,7 @@ class Counters:
         "aggregated",
         "batches",
         "busy_ns",
+        "copied",
         "created",
         "dead_lettered",
         "dropped",
@@ -86,6 +94,8 @@ class Counters:
         self.received = 0
         self.created = 0
         """Messages the node made beyond the ones it received: window results, elements of a split."""
+        self.copied = 0
+        """Copies that the engine made for the second and further wires of a port; not part of the identity."""
         self.filtered = 0
         self.aggregated = 0
         """Messages whose last window has closed."""
@@ -300,6 +310,12 @@ class Source[C: NodeOptions](Node[C]):
     """A node that brings messages in. Everything it hands over is journaled before it counts as received."""
 
     context: SourceContext
+
+    drives_clock: bool = False
+    """Whether its records carry the flow clock (:attr:`Record.clock`), as when a file of last year is read.
+
+    The engine then does not let the wall clock move the flow clock until the source has finished.
+    """
 
     async def run(self) -> None:
         """Bring in records until cancelled; return when there will be no more."""

@@ -20,7 +20,7 @@ def option_error(
     stands for the option's name. ``offset`` and ``length`` (characters) narrow the place inside the value.
     """
     return PydanticCustomError(
-        code,  # type: ignore[arg-type]  # pydantic wants a literal; ours come from a table
+        code,
         "{text}",
         {"text": message, "help": help, "offset": offset, "length": length},
     )
@@ -37,7 +37,16 @@ _UNITS = {
     "w": 7 * 86_400 * NANOSECONDS,
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d|w)")
-_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZES = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(" + "|".join(_SIZES) + r")")
 
 
@@ -82,6 +91,12 @@ def parse_size(value: Any) -> int:
     return round(float(match[1]) * _SIZES[match[2]])
 
 
+def format_size(count: int) -> str:
+    """Return a text that :func:`parse_size` reads back as ``count`` bytes, in the largest unit that fits."""
+    units = [unit for unit in ("TiB", "GiB", "MiB", "KiB") if count and count % _SIZES[unit] == 0]
+    return f"{count // _SIZES[units[0]]}{units[0]}" if units else f"{count}B"
+
+
 def _positive(value: int) -> int:
     if value <= 0:
         raise option_error("FR023", "`{name}` must be more than zero", help=_DURATION_HELP)
@@ -115,5 +130,9 @@ class Options(BaseModel):
     """Base of every options model: frozen, unknown keys refused, defaults checked."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
     )

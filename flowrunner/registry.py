@@ -52,6 +52,11 @@ class ConnectionType(msgspec.Struct, frozen=True):
     config: type[Options]
     description: str
 
+    @property
+    def summary(self) -> str:
+        """The first line of the description."""
+        return self.description.partition("\n")[0]
+
 
 def node_type[N: Node[Any]](
     name: str, *, connection: str | None = None, ports: dict[str, str] | None = None
@@ -63,7 +68,9 @@ def node_type[N: Node[Any]](
         kind = _kind(cls)
         config = vars(module).get("Config")
         if not (isinstance(config, type) and issubclass(config, NodeOptions)):
-            raise FlowrunnerError(f"node type `{name}`: {cls.__module__} has no `Config` based on NodeOptions")
+            raise FlowrunnerError(
+                f"node type `{name}`: {cls.__module__} has no `Config` based on NodeOptions"
+            )
         cls.Config = config
         default = {} if kind == "sink" else {"out": "The messages."}
         _NODES[cls] = NodeType(
@@ -134,7 +141,9 @@ def _load[T: (NodeType, ConnectionType)](group: str, name: str, known: dict[type
         return None
     found = known.get(entry.load())
     if found is None or found.name != name:
-        raise FlowrunnerError(f"the entry point `{name}` ({entry.value}) is not the type that it is named after")
+        raise FlowrunnerError(
+            f"the entry point `{name}` ({entry.value}) is not the type that it is named after"
+        )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise FlowrunnerError(f"the type name `{name}` must be lower-case letters, digits and underscores")
     return found

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-type _Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
+type _Call = tuple[Callable[[], Any], Future[Any]]
 
 
-class Worker:
+class Worker(Executor):
     """One thread that runs calls one after the other.
 
-    It is a daemon: a disk that hangs must not keep the process from ending.
+    It is a daemon, which the standard library's executors are not: a disk that hangs must not keep the process
+    from ending. It is an executor so that the event loop knows of the work that is under way.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,9 +26,13 @@ class Worker:
 
     def call[T](self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run ``function`` in the thread. It runs to its end even when the future is cancelled."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._calls.put((function, future, loop))
+        return asyncio.get_running_loop().run_in_executor(self, function)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Queue a call; it cannot be cancelled any more."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._calls.put((lambda: function(*args, **named), future))
         return future
 
     def stop(self) -> None:
@@ -36,22 +41,9 @@ class Worker:
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            function, future, loop = call
-            result, error = None, None
+            function, future = call
             try:
-                result = function()
+                future.set_result(function())
             except BaseException as raised:  # handed to the caller, whatever it is
-                error = raised
-            # The loop may be closed by now: then nobody waits for the answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, future, result, error)
-            del call, function, future, result, error
-
-
-def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
+                future.set_exception(raised)
+            del call, function, future

@@ -1,0 +1,138 @@
+"""The HTTP application: health and metrics for everybody, the rest for localhost or a bearer token."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from flowrunner.admin.metrics import metrics_text
+from flowrunner.admin.process import Process, trouble
+from flowrunner.runtime.supervisor import Flow
+
+
+def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
+    """Return the application.
+
+    ``local`` says that the server listens on the loopback interface only: its routes are then open. Elsewhere all
+    but ``/livez``, ``/readyz`` and ``/metrics`` need ``Authorization: Bearer TOKEN``, and answer 403 without a token.
+    """
+    app = FastAPI(title="flowrunner", version=process.version, docs_url=None, redoc_url=None)
+    guard = Depends(_guard(token, local=local))
+
+    @app.get("/livez", response_class=PlainTextResponse)
+    async def livez() -> str:
+        """Answer as long as the event loop turns."""
+        return "ok\n"
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """Say whether flows are loaded, sources connected and sinks accepting, and if not, why."""
+        found = trouble(process)
+        body = {"ready": not found, "trouble": found}
+        return JSONResponse(body, status_code=503 if found else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return the metrics in Prometheus' text format."""
+        return Response(metrics_text(process), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/api/v1/flows", dependencies=[guard])
+    async def flows() -> list[dict[str, Any]]:
+        """List the running flows."""
+        return [_summary(flow) for flow in process.supervisor.flows.values()]
+
+    @app.get("/api/v1/flows/{name}", dependencies=[guard])
+    async def flow(name: str) -> dict[str, Any]:
+        """Return the graph, the status and the numbers of one flow."""
+        found = process.supervisor.flows.get(name)
+        if found is None:
+            raise HTTPException(404, f"no flow `{name}` is running")
+        return _summary(found) | _details(found)
+
+    @app.post("/api/v1/reload", dependencies=[guard], status_code=202)
+    async def reload() -> dict[str, str]:
+        """Look at the flow files now."""
+        process.reloader.want()
+        return {"status": "looking"}
+
+    return app
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard(token: str | None, *, local: bool) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        if local and _names_this_machine(request):
+            return
+        if token is None:
+            raise HTTPException(403, "set FLOWRUNNER_API_TOKEN to use this beyond localhost")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), token.encode()):
+            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+def _names_this_machine(request: Request) -> bool:
+    """Refuse foreign names in ``Host``: a web page elsewhere must not reach us through its own DNS."""
+    return is_loopback(request.url.hostname or "")
+
+
+def _summary(flow: Flow) -> dict[str, Any]:
+    books = flow.runner.ledger
+    return {
+        "flow": flow.graph.name,
+        "description": flow.graph.description,
+        "status": flow.status,
+        "reason": flow.reason,
+        "generation": flow.generation,
+        "hash": flow.graph.digest,
+        "file": flow.graph.file,
+        "delivery": flow.graph.delivery,
+        "ledger": {
+            "received": books.received,
+            "created": books.created,
+            "written": books.written,
+            "filtered": books.filtered,
+            "aggregated": books.aggregated,
+            "dead_lettered": books.dead_lettered,
+            "dropped": books.dropped,
+            "held": books.held,
+            "unaccounted": books.balance,
+        },
+    }
+
+
+def _details(flow: Flow) -> dict[str, Any]:
+    nodes = {}
+    for name, context in flow.runner.assembly.contexts.items():
+        counters = context.counters
+        nodes[name] = {
+            "type": flow.runner.graph.nodes[name].type.name,
+            "status": context.status,
+            "reason": context.reason,
+            "received": counters.received,
+            "emitted": counters.emitted,
+            "written": counters.written,
+            "filtered": counters.filtered,
+            "aggregated": counters.aggregated,
+            "dropped": counters.dropped,
+            "dead_lettered": counters.dead_lettered,
+            "errors": counters.errors,
+            "held": counters.held,
+        }
+    wires = [[wire.source, wire.port, wire.target] for wire in flow.runner.graph.wires]
+    return {"nodes": nodes, "wires": wires}

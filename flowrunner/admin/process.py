@@ -1,0 +1,68 @@
+"""What the HTTP side may see of the process it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flowrunner.clock import Clock
+from flowrunner.node import ConnectionContext, Context
+from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.supervisor import Supervisor
+
+_LOOK = 0.25
+"""Seconds between two looks at how late the event loop is."""
+
+
+class Process:
+    """The supervisor, the reloader and the state of the event loop."""
+
+    def __init__(self, supervisor: Supervisor, reloader: Reloader, clock: Clock, version: str) -> None:
+        self.supervisor = supervisor
+        self.reloader = reloader
+        self.clock = clock
+        self.version = version
+        self.stopping = False
+        self.loop_lag = 0.0
+        """Seconds by which the event loop was late when it was last looked at."""
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            expected = loop.time() + _LOOK
+            await asyncio.sleep(_LOOK)
+            self.loop_lag = max(0.0, loop.time() - expected)
+
+
+def trouble(process: Process) -> list[dict[str, str]]:
+    """Return what keeps the process from being ready: one entry a cause, with flow, node and reason."""
+    found: list[dict[str, str]] = []
+    if process.stopping:
+        found.append({"reason": "stopping"})
+    if not process.supervisor.flows:
+        found.append({"reason": "no valid flow is running"})
+    for diagnostic in process.reloader.diagnostics:
+        if diagnostic.severity == "error":
+            place = f"{diagnostic.file}:{diagnostic.line}:{diagnostic.column}"
+            found.append({"file": place, "code": diagnostic.code, "reason": diagnostic.message})
+    for name, flow in process.supervisor.flows.items():
+        if flow.status != "running":
+            found.append({"flow": name, "status": flow.status, "reason": flow.reason or "starting"})
+            continue
+        if flow.storage.journal.error is not None:
+            found.append({"flow": name, "reason": f"journal: {flow.storage.journal.error}"})
+        parts = flow.runner.assembly
+        named: list[tuple[str, str, Context | ConnectionContext]]
+        named = [("connection", part.context.name, part.context) for part in parts.connections.values()]
+        named += [("node", context.node, context) for context in parts.contexts.values()]
+        found += [
+            {"flow": name, kind: part, "status": context.status, "reason": context.reason or ""}
+            for kind, part, context in named
+            if _unready(kind, context)
+        ]
+    return found
+
+
+def _unready(kind: str, context: Context | ConnectionContext) -> bool:
+    """Return whether a node or a connection is in trouble; a connection must be up, a node not be down."""
+    return context.status in ("degraded", "failed") or (kind == "connection" and context.status == "starting")

@@ -1,0 +1,170 @@
+"""``flowrunner run``: start the flows, serve HTTP, follow the files, and end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from flowrunner import log as logging
+from flowrunner.admin.app import create_app, is_loopback
+from flowrunner.admin.process import Process
+from flowrunner.admin.server import listen, serve
+from flowrunner.clock import Clock, SystemClock
+from flowrunner.diagnostics import render_text
+from flowrunner.graph.build import Graph
+from flowrunner.message import NANOSECONDS
+from flowrunner.node import Logger
+from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.storage import FlowSettings
+from flowrunner.runtime.supervisor import Supervisor
+from flowrunner.settings import Settings
+
+EX_CONFIG = 78
+"""sysexits.h: the configuration is wrong."""
+EX_USAGE = 2
+DRAIN_SHARE = 0.8
+"""What the flows get of the grace; the rest is for closing files and answering the last requests."""
+
+
+def run(paths: Sequence[Path], given: Mapping[str, Any], *, once: bool = False) -> int:
+    """Run flows until SIGTERM or SIGINT, with ``once`` until all sources have ended; return the exit code.
+
+    ``given`` are settings from the command line; they win over the environment.
+    """
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            text = problem["msg"].replace("{name}", name.lower())
+            _say(f"setting FLOWRUNNER_{name}: {text}")
+        return EX_USAGE
+    clock = SystemClock()
+    logger = logging.configure(clock, settings.log_format, settings.log_level)
+    try:
+        lock = _lock(settings.state_dir)
+        listening = listen(settings.http_host, settings.http_port)
+    except OSError as error:
+        _say(str(error))
+        return EX_USAGE
+    with lock, listening:
+        return asyncio.run(Running(paths, settings, clock, logger, once=once).main(listening))
+
+
+class Running:
+    """One ``flowrunner run``."""
+
+    def __init__(
+        self, paths: Sequence[Path], settings: Settings, clock: Clock, log: Logger, *, once: bool = False
+    ) -> None:
+        self.settings = settings
+        self._log = log
+        self._once = once
+        flow_settings = FlowSettings(
+            state_dir=settings.state_dir,
+            journal_max_bytes=settings.journal_max_bytes,
+            journal_retention=settings.journal_retention,
+            checkpoint_every=settings.checkpoint_every / NANOSECONDS,
+            instance=settings.instance,
+        )
+        self.supervisor = Supervisor(flow_settings, clock, log)
+        self.reloader = Reloader(paths, dict(os.environ), self.supervisor, log)
+        self.process = Process(self.supervisor, self.reloader, clock, version("flowrunner-engine"))
+        self._ending = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._signals = 0
+
+    async def main(self, listening: socket.socket) -> int:
+        """Run to the end and return the exit code."""
+        loaded = self.reloader.load()
+        if loaded.diagnostics:
+            sys.stderr.write(render_text(loaded.diagnostics, loaded.texts) + "\n")
+        if not loaded.graphs:
+            return EX_CONFIG
+        self._handle_signals()
+        token = self.settings.api_token
+        app = create_app(
+            self.process,
+            token.get_secret_value() if token is not None else None,
+            local=is_loopback(self.settings.http_host),
+        )
+        host, port = listening.getsockname()[:2]
+        self._log.info("listening", url=f"http://{host}:{port}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(app, listening, self._closed), name="http")
+            helpers = [
+                group.create_task(self.process.watch_loop(), name="loop watch"),
+                group.create_task(self.reloader.run(self.settings.reload_poll / NANOSECONDS), name="reload"),
+            ]
+            if self._once:
+                helpers.append(group.create_task(self._end_when_done(), name="once"))
+            group.create_task(self._end(helpers), name="end")
+            await self._run_flows(loaded.graphs)
+            self._closed.set()
+        self._log.info("stopped")
+        return 0
+
+    async def _run_flows(self, graphs: Mapping[str, Graph]) -> None:
+        await self.supervisor.run(graphs, on_started=_tidy_memory)
+
+    async def _end(self, helpers: Sequence[asyncio.Task[None]]) -> None:
+        """When asked, stop in this order: not ready, no reloads, flows drained; HTTP answers until the end."""
+        await self._ending.wait()
+        self.process.stopping = True
+        for helper in helpers:
+            helper.cancel()
+        grace = self.settings.shutdown_grace / NANOSECONDS
+        self._log.info("stopping", grace_s=grace)
+        await self.supervisor.stop(grace * DRAIN_SHARE)
+
+    async def _end_when_done(self) -> None:
+        # "Finished" is a sum over many parts, not an event.
+        while not all(flow.runner.finished for flow in self.supervisor.flows.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        self._ending.set()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self.reloader.want)
+
+    def _on_signal(self) -> None:
+        """End in good order; asked again, leave what is under way to the journal."""
+        self._signals += 1
+        self._ending.set()
+        if self._signals > 1:
+            self.supervisor.hurry()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"flowrunner: {text}\n")
+
+
+def _tidy_memory() -> None:
+    """Take what the start has left out of the garbage collector's sight: it is there for good."""
+    gc.collect()
+    gc.freeze()
+
+
+def _lock(state_dir: Path) -> TextIO:
+    """Take the state directory for this process; raises ``OSError`` when another one has it."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (state_dir / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise OSError(f"the state directory {state_dir} is in use by another flowrunner") from None
+    return lock

@@ -1,0 +1,157 @@
+"""Construct what a plan describes: contexts, connections, nodes, outlets, channels. Starts nothing, opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flowrunner.clock import Clock
+from flowrunner.graph.build import Graph
+from flowrunner.message import Message
+from flowrunner.node import Connection, ConnectionContext, Context, Logger, Sink, Source, Transform
+from flowrunner.runtime.channel import Channel, Inbox, Marker
+from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
+from flowrunner.runtime.journal import Journal
+from flowrunner.runtime.sinks import SinkTask
+from flowrunner.runtime.sources import JournalContext, SourceTask
+from flowrunner.runtime.stage import Ends, OnFailure, Outlet, Stage, Step, Target
+
+
+class Callbacks:
+    """What the parts of a flow tell the flow."""
+
+    def __init__(
+        self,
+        *,
+        on_failure: OnFailure,
+        on_marker: Callable[[str, Marker], None],
+        on_written: Callable[[Sequence[Message]], None],
+        on_finished: Callable[[], None],
+    ) -> None:
+        self.on_failure = on_failure
+        self.on_marker = on_marker
+        self.on_written = on_written
+        self.on_finished = on_finished
+
+
+class StageTask:
+    """A stage behind channels: not the one that the pump runs itself. Named after its first node."""
+
+    def __init__(self, name: str, stage: Stage, inbox: Inbox, ends: Ends) -> None:
+        self.name = name
+        self.stage = stage
+        self.inbox = inbox
+        self.ends = ends
+
+
+class Assembly:
+    """The constructed parts of one flow."""
+
+    def __init__(
+        self, graph: Graph, journal: Journal, clock: Clock, log: Logger, instance: str, callbacks: Callbacks
+    ) -> None:
+        self.graph = graph
+        self.plan: Plan = compile_graph(graph)
+        self._journal = journal
+        self._clock = clock
+        self._log = log
+        self._callbacks = callbacks
+        self.connections: dict[str, Connection[Any]] = {
+            name: connection.type.cls(
+                connection.config, ConnectionContext(graph.name, name, clock, log, instance)
+            )
+            for name, connection in graph.connections.items()
+        }
+        self.contexts: dict[str, Context] = {name: self._context(name) for name in graph.nodes}
+        self.channels: dict[tuple[int, str], Channel] = {
+            (plan.producer, plan.target): self._channel(plan) for plan in self.plan.channels
+        }
+        self.ends = [Ends() for _ in self.plan.tasks]
+        self.outlets: dict[str, Outlet] = {}
+        self.steps: dict[str, Step] = {}
+        self.sources: dict[str, SourceTask] = {}
+        self.sinks: dict[str, SinkTask] = {}
+        self.stages: list[StageTask] = []
+        self._edges: dict[tuple[int, str], Target] = {}
+        for number in reversed(range(len(self.plan.tasks))):
+            self._task(number)
+        self.pumped = Stage([self.steps[name] for name in self.plan.tasks[0].nodes if name in self.steps])
+
+    def _context(self, name: str) -> Context:
+        node = self.graph.nodes[name]
+        wired = frozenset(wire.port for wire in self.graph.wires if wire.source == name)
+        common: dict[str, Any] = {
+            "log": self._log,
+            "clock": self._clock,
+            "wired": wired,
+            "connection": self.connections.get(getattr(node.config, "connection", "")),
+        }
+        if node.type.kind == "source":
+            return JournalContext(self._journal, self.graph.name, name, **common)
+        return Context(self.graph.name, name, **common)
+
+    def _channel(self, plan: ChannelPlan) -> Channel:
+        buffer = self.graph.nodes[plan.target].config.buffer
+        counters = self.contexts[plan.target].counters
+
+        def on_drop(count: int) -> None:
+            counters.received += count
+            counters.drop("buffer_full", count)
+
+        if buffer is None:
+            return Channel(progress=plan.progress, on_drop=on_drop)
+        return Channel(
+            capacity=buffer.capacity, when_full=buffer.when_full, progress=plan.progress, on_drop=on_drop
+        )
+
+    def _task(self, number: int) -> None:
+        """Construct the nodes of one task, last node first: a wire needs its end before its beginning."""
+        plan = self.plan.tasks[number]
+        for name in reversed(plan.nodes):
+            node = self.graph.nodes[name]
+            context = self.contexts[name]
+            outlet = self.outlets[name] = Outlet(
+                context, self._wires(number, name), self._callbacks.on_failure
+            )
+            instance = node.type.cls(node.config, context)
+            if isinstance(instance, Transform):
+                self.steps[name] = Step(instance, outlet)
+            elif isinstance(instance, Source) and isinstance(context, JournalContext):
+                self.sources[name] = SourceTask(instance, context, self._callbacks.on_finished)
+            elif isinstance(instance, Sink):
+                self._sink(number, name, instance, outlet)
+        if plan.kind == "stage":
+            stage = Stage([self.steps[name] for name in plan.nodes])
+            self.stages.append(StageTask(plan.nodes[0], stage, self._inbox(plan.nodes), self.ends[number]))
+
+    def _sink(self, number: int, name: str, node: Sink[Any], outlet: Outlet) -> None:
+        self.sinks[name] = SinkTask(
+            node,
+            outlet,
+            self._inbox((name,)),
+            self.ends[number],
+            on_marker=lambda marker: self._callbacks.on_marker(name, marker),
+            on_written=self._callbacks.on_written,
+        )
+
+    def _wires(self, number: int, name: str) -> dict[str, list[Target]]:
+        wires: dict[str, list[Target]] = {}
+        for wire in self.graph.wires:
+            if wire.source == name:
+                wires.setdefault(wire.port, []).append(self._target(number, wire.target))
+        return wires
+
+    def _target(self, producer: int, target: str) -> Target:
+        channel = self.channels.get((producer, target))
+        if channel is None:
+            return self.steps[target].inbox
+        if (producer, target) not in self._edges:
+            self._edges[producer, target] = self.ends[producer].add(channel)
+        return self._edges[producer, target]
+
+    def _inbox(self, nodes: Sequence[str]) -> Inbox:
+        inputs: dict[str, list[Channel]] = {}
+        for (_, target), channel in self.channels.items():
+            if target in nodes:
+                inputs.setdefault(target, []).append(channel)
+        return Inbox(inputs)

@@ -1,0 +1,208 @@
+"""One running flow: journal and store opened, parts assembled and restored, tasks in one group, drained at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+
+from flowrunner.clock import NEVER, Clock
+from flowrunner.errors import FlowrunnerError
+from flowrunner.graph.build import Graph
+from flowrunner.message import Message
+from flowrunner.metrics import Histogram
+from flowrunner.node import Context, Counters, Logger
+from flowrunner.runtime.assemble import Assembly, Callbacks, StageTask
+from flowrunner.runtime.channel import Marker
+from flowrunner.runtime.checkpoint import Checkpointer
+from flowrunner.runtime.journal import Entry
+from flowrunner.runtime.ledger import Ledger, ledger
+from flowrunner.runtime.pump import Pump
+from flowrunner.runtime.restore import restore
+from flowrunner.runtime.sources import run_connection
+from flowrunner.runtime.storage import FlowSettings, Storage
+from flowrunner.runtime.store import DeadLetter
+
+EARLY_FLUSH = 256
+"""Dead letters that wait for a checkpoint at the most."""
+
+
+class FlowStoppedError(FlowrunnerError):
+    """A message failed at a node with ``on_error: stop``; the flow stays where it is until it is changed."""
+
+
+class FlowRunner:
+    """Runs one version of one flow."""
+
+    def __init__(
+        self, graph: Graph, storage: Storage, settings: FlowSettings, clock: Clock, log: Logger
+    ) -> None:
+        self.graph = graph
+        self.latency = Histogram()
+        """Seconds from a message's arrival to the acknowledgement of the sink."""
+        self.ready = asyncio.Event()
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._stop = asyncio.Event()
+        self._drain_seconds = 0.0
+        self._retired = Counters()
+        self._storage = storage
+        self.journal, self.store = storage.journal, storage.store
+        callbacks = Callbacks(
+            on_failure=self._failed,
+            on_marker=lambda name, marker: self.checkpointer.sink_passed(name, marker),
+            on_written=self._written,
+            on_finished=lambda: self.pump.wake(),
+        )
+        self.assembly = Assembly(graph, self.journal, clock, log, settings.instance, callbacks)
+        self.pump = Pump(
+            self.journal,
+            storage.clock,
+            self.assembly.sources,
+            self.assembly.outlets,
+            self.assembly.pumped,
+            self.assembly.ends[0],
+            next_due=self._next_due,
+            on_marker=lambda marker: self.checkpointer.pump_passed(marker),
+            on_orphans=self._orphaned,
+        )
+        self.checkpointer = Checkpointer(
+            self.assembly, self.pump, self.journal, self.store, clock, self._retired
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books of the flow, now."""
+        return ledger(self.assembly, self.pump, self._retired)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sources have ended and everything they brought has been processed."""
+        return (
+            all(source.finished for source in self.assembly.sources.values())
+            and self.pump.caught_up
+            and self.ledger.held == 0
+        )
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`; raises what a node type raised where it must not."""
+        await self._resume()
+        async with asyncio.TaskGroup() as group:
+            tasks = _Tasks(group)
+            self._start(tasks)
+            await self._stop.wait()
+            await self._drain(tasks)
+            tasks.cancel_all()
+
+    def stop(self, drain: float) -> None:
+        """Ask the flow to end: sources first, then what is under way, for at most ``drain`` seconds."""
+        self._drain_seconds = drain
+        self._stop.set()
+
+    async def _resume(self) -> None:
+        """Begin where the last checkpoint ended."""
+        checkpoint = await self.store.load()
+        if checkpoint is not None:
+            restore(checkpoint, self.assembly, self.pump, self._retired, self._log)
+            self._storage.clock.at_least(checkpoint.clock)
+            self.journal.tick(checkpoint.clock)
+            self.journal.release(checkpoint.position)
+        self.pump.recovered = self.journal.last + self.journal.pending
+        self.journal.on_commit = self.pump.wake
+
+    def _start(self, tasks: _Tasks) -> None:
+        parts = self.assembly
+        for connection in parts.connections.values():
+            tasks.start(run_connection(connection), f"connection {connection.context.name}")
+        for name, sink in parts.sinks.items():
+            tasks.start(sink.run(), f"sink {name}")
+        for stage in parts.stages:
+            tasks.start(self._run_stage(stage), f"stage {stage.name}")
+        tasks.start(self.pump.run(), "pump")
+        tasks.start(self.checkpointer.run(self._settings.checkpoint_every), "checkpoints")
+        for name, source in parts.sources.items():
+            tasks.start(source.run(), f"source {name}")
+        for step in parts.steps.values():
+            step.outlet.context.report("running")
+        self.ready.set()
+
+    async def _drain(self, tasks: _Tasks) -> None:
+        """Bring what came in to its end and commit that, as far as the time allows."""
+        await tasks.cancel("source ")
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self.pump.drain()
+                await tasks.cancel("checkpoints")
+                await self.checkpointer.take()
+        except TimeoutError:
+            self._log.warning(
+                "stopped before everything was written; the journal keeps it",
+                flow=self.graph.name,
+                held=self.ledger.held,
+            )
+
+    async def _run_stage(self, stage: StageTask) -> None:
+        while True:
+            taken = await stage.inbox.take()
+            if isinstance(taken, Marker):
+                self.checkpointer.stage_passed(stage, taken)
+                stage.ends.mark(taken)
+                continue
+            batches, step, clock = taken
+            for name, batch in batches.items():
+                self.assembly.steps[name].inbox.lists.append(batch)
+            await stage.stage.advance(clock)
+            stage.ends.flush(step, clock)
+            self.pump.wake()
+            await stage.ends.room()
+
+    def _next_due(self) -> int:
+        return min((step.timers.due for step in self.assembly.steps.values()), default=NEVER)
+
+    def _orphaned(self, entries: Sequence[Entry]) -> None:
+        self._retired.received += len(entries)
+        self._retired.drop("source_removed", len(entries))
+
+    def _written(self, messages: Sequence[Message]) -> None:
+        now = self._clock.now()
+        for message in messages:
+            self.latency.observe((now - message.clock) / 1e9)
+
+    def _failed(self, context: Context, message: Message, reason: str) -> Message | None:
+        """Decide where a failed message goes: the port ``errors``, or as ``on_error`` says."""
+        if "errors" in context.wired:
+            return message.replace(meta={**message.meta, "error": reason, "error_node": context.node})
+        policy = self.graph.nodes[context.node].config.on_error
+        if policy == "stop":
+            raise FlowStoppedError(
+                f"node `{context.node}` has `on_error: stop` and a message failed: {reason}"
+            )
+        if policy == "drop":
+            context.counters.drop("error")
+            return None
+        context.counters.dead_lettered += 1
+        self._log.warning("message dead-lettered", flow=self.graph.name, node=context.node, reason=reason)
+        self.checkpointer.dead_letters.append(DeadLetter.of(message, context.node, reason, self._clock.now()))
+        return None
+
+
+class _Tasks:
+    """The tasks of one flow, by name."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[None, None, None], name: str) -> None:
+        self._tasks.append(self._group.create_task(work, name=name))
+
+    async def cancel(self, prefix: str) -> None:
+        """Cancel the tasks whose name begins so, and wait until they have ended."""
+        chosen = [task for task in self._tasks if task.get_name().startswith(prefix)]
+        for task in chosen:
+            task.cancel()
+        await asyncio.wait(chosen) if chosen else None
+
+    def cancel_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()

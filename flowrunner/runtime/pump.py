@@ -1,0 +1,199 @@
+"""The pump: reads the journal, moves the flow clock, and runs the first stage.
+
+Only the pump decides what time it is for a flow. While it is behind, the flow clock is the arrival time of the
+record being processed; when it has caught up, it follows the wall clock from timer to timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from flowrunner.clock import NEVER, FlowClock
+from flowrunner.errors import MessageError
+from flowrunner.message import NANOSECONDS, NO_META, Message
+from flowrunner.runtime.channel import Marker
+from flowrunner.runtime.journal import Entry, Journal
+from flowrunner.runtime.sources import SourceTask
+from flowrunner.runtime.stage import SLICE, Ends, Outlet, Stage
+
+
+class Pump:
+    """Feeds one flow from its journal."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: FlowClock,
+        sources: Mapping[str, SourceTask],
+        outlets: Mapping[str, Outlet],
+        stage: Stage,
+        ends: Ends,
+        *,
+        next_due: Callable[[], int],
+        on_marker: Callable[[Marker], None],
+        on_orphans: Callable[[Sequence[Entry]], None],
+    ) -> None:
+        self.position = 0
+        """Journal position up to which the flow has come."""
+        self.clock = 0
+        """The flow clock: nanoseconds since the epoch."""
+        self.pumped: dict[str, int] = {}
+        """Records read from the journal, by source; goes on over restarts."""
+        self.recovered = 0
+        """Up to this position the records came in before the flow was started: counted when they are read."""
+        self.caught_up = False
+        self.careful_until = 0
+        """Up to this position records are taken one by one, to find the one that crashes a node."""
+        self.poisoned: dict[int, str] = {}
+        """Journal positions that crashed a node, and how: they are dead-lettered instead of processed."""
+        self._journal = journal
+        self._flow_clock = clock
+        self._sources = sources
+        self._outlets = outlets
+        self._stage = stage
+        self._ends = ends
+        self._next_due = next_due
+        self._on_marker = on_marker
+        self._on_orphans = on_orphans
+        self._step = 0
+        self._marked = 0
+        self._marker: int | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._woken = False
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything has moved since the last marker."""
+        return self._step != self._marked
+
+    @property
+    def backlog(self) -> int:
+        """Records from before the start that have not been read yet."""
+        return max(0, self.recovered - self.position)
+
+    async def run(self) -> None:
+        """Pump until cancelled."""
+        while True:
+            self._woken = False
+            if self._marker is not None:
+                self._mark(self._marker)
+            limit = 1 if self.position < self.careful_until else SLICE
+            entries = await self._journal.read(self.position, limit)
+            if entries:
+                self.caught_up = False
+                await self._process(entries)
+            elif self._next_due() <= self._now():
+                await self._tick(self._now())
+            else:
+                self.caught_up = True
+                if self._drained is not None and not self._drained.done():
+                    self._drained.set_result(None)
+                await self._wait()
+
+    def wake(self) -> None:
+        """Look again: there are new records, a marker is wanted, or a timer was set."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def want_marker(self, checkpoint: int) -> None:
+        """Send a checkpoint marker before anything else."""
+        self._marker = checkpoint
+        self.wake()
+
+    async def drain(self) -> None:
+        """Return when everything that is in the journal now has been sent on."""
+        while self._journal.pending or self.position < self._journal.last or not self.caught_up:
+            self._drained = asyncio.get_running_loop().create_future()
+            self.wake()
+            await self._drained
+
+    async def _process(self, entries: Sequence[Entry]) -> None:
+        self._decode(entries)
+        last = entries[-1]
+        self.position = last.seq
+        await self._advance(last.clock)
+
+    async def _tick(self, clock: int) -> None:
+        """Move the flow clock without a record; never past one that is being committed."""
+        allowed = self._journal.tick(clock)
+        if allowed <= self.clock:
+            await self._journal.wait(self.position)
+            return
+        await self._advance(allowed)
+
+    async def _advance(self, clock: int) -> None:
+        self._step += 1
+        self.clock = max(self.clock, clock)
+        await self._stage.advance(self.clock)
+        self._ends.flush(self._step, self.clock)
+        await self._ends.room()
+
+    def _now(self) -> int:
+        """Return how far the flow clock may go: with the data while a source replays the past, else with the wall.
+
+        When every source replayed the past and has finished, the timers that are left fire at once.
+        """
+        replaying = [source for source in self._sources.values() if source.node.drives_clock]
+        if not replaying:
+            return self._flow_clock.now()
+        if any(not source.finished for source in replaying):
+            return self.clock
+        due = self._next_due()
+        return due if len(replaying) == len(self._sources) and due != NEVER else self._flow_clock.now()
+
+    def _mark(self, checkpoint: int) -> None:
+        self._marker = None
+        self._marked = self._step
+        marker = Marker(checkpoint, self._step, self.clock)
+        self._on_marker(marker)
+        self._ends.mark(marker)
+
+    async def _wait(self) -> None:
+        """Sleep until woken or until the next timer is due."""
+        if self._woken:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        due = self._next_due()
+        handle = None
+        if due != NEVER:
+            handle = loop.call_later(max(0.0, (due - self._now()) / NANOSECONDS), self.wake)
+        try:
+            await self._waiter
+        finally:
+            if handle is not None:
+                handle.cancel()
+
+    def _decode(self, entries: Sequence[Entry]) -> None:
+        """Make messages of the records and send them down the wires of their sources."""
+        start = 0
+        for end in range(1, len(entries) + 1):
+            if end == len(entries) or entries[end].node != entries[start].node:
+                self._decode_run(entries[start].node, entries[start:end])
+                start = end
+
+    def _decode_run(self, name: str, entries: Sequence[Entry]) -> None:
+        source = self._sources.get(name)
+        if source is None:
+            self._on_orphans(entries)
+            return
+        self.pumped[name] = self.pumped.get(name, 0) + len(entries)
+        context, decode, poisoned = source.context, source.node.decode, self.poisoned
+        if entries[0].seq <= self.recovered:
+            context.counters.received += sum(entry.seq <= self.recovered for entry in entries)
+        out: list[Message] = []
+        for entry in entries:
+            meta = entry.meta or NO_META
+            try:
+                if poisoned and entry.seq in poisoned:
+                    raise MessageError(poisoned[entry.seq])
+                payload = decode(entry.data)
+            except MessageError as error:
+                raw = entry.data.decode("utf-8", "backslashreplace")
+                context.fail(Message(entry.topic, raw, entry.time, meta, entry.clock, entry.seq), str(error))
+            else:
+                out.append(Message(entry.topic, payload, entry.time, meta, entry.clock, entry.seq))
+        self._outlets[name].settle(out)

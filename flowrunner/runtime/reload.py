@@ -1,0 +1,112 @@
+"""Follow the flow files: when their content changes, check it, and carry over what is valid.
+
+The content's hash is the truth, looked at every ``RELOAD_POLL``; it must be the same twice, 150 ms apart, so that a
+half-written file is not taken up. A file with a mistake leaves its flow as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flowrunner.config.files import find_files
+from flowrunner.diagnostics import Diagnostic
+from flowrunner.graph.load import Loaded, load_flows
+from flowrunner.node import Logger
+from flowrunner.runtime.supervisor import Supervisor
+
+SETTLE = 0.15
+"""Seconds in which the content must not change."""
+
+
+class Reloader:
+    """Keeps the running flows equal to the valid flows in the files."""
+
+    def __init__(
+        self, paths: Sequence[Path], environment: Mapping[str, str], supervisor: Supervisor, log: Logger
+    ) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        """What is wrong with the files now."""
+        self.results: dict[str, int] = {"applied": 0, "refused": 0, "failed": 0}
+        """Reloads by result; ``refused``: a file has a mistake, ``failed``: a node could not be built."""
+        self._paths = paths
+        self._environment = environment
+        self._supervisor = supervisor
+        self._log = log
+        self._digest = b""
+        self._wanted = asyncio.Event()
+
+    def load(self) -> Loaded:
+        """Read and check the files, and remember what they held."""
+        self._digest = content_digest(self._paths)
+        loaded = load_flows(self._paths, environment=self._environment, strict_environment=True)
+        self.diagnostics = loaded.diagnostics
+        return loaded
+
+    async def run(self, poll: float) -> None:
+        """Look at the files every ``poll`` seconds, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(poll):
+                    await self._wanted.wait()
+            except TimeoutError:
+                self._wanted.clear()
+            self._wanted.clear()
+            await self.check()
+
+    def want(self) -> None:
+        """Look at the files now."""
+        self._wanted.set()
+
+    async def check(self) -> None:
+        """Carry over a change of the files, if there is one and it has settled."""
+        seen = await asyncio.to_thread(content_digest, self._paths)
+        if seen == self._digest:
+            return
+        await asyncio.sleep(SETTLE)
+        if await asyncio.to_thread(content_digest, self._paths) == seen:
+            await self.apply(await asyncio.to_thread(self.load))
+
+    async def apply(self, loaded: Loaded) -> None:
+        """Start, replace and remove flows so that what is valid runs."""
+        broken = {found.file for found in loaded.diagnostics if found.severity == "error"}
+        for found in loaded.diagnostics:
+            if found.severity == "error":
+                self._count("refused", f"{found.file}:{found.line}:{found.column}: {found.message}")
+        for name, flow in list(self._supervisor.flows.items()):
+            if name not in loaded.graphs and flow.graph.file not in broken:
+                await self._supervisor.remove(name)
+                self._count("applied")
+        for name, graph in loaded.graphs.items():
+            running = self._supervisor.flows.get(name)
+            if running is not None and running.graph.digest == graph.digest:
+                continue
+            try:
+                if running is None:
+                    self._supervisor.add(graph)
+                else:
+                    self._supervisor.replace(graph)
+            except Exception as error:
+                self._count("failed", f"{graph.file}: {type(error).__name__}: {error}")
+            else:
+                self._count("applied")
+
+    def _count(self, result: str, error: str | None = None) -> None:
+        self.results[result] += 1
+        if error is not None:
+            self._log.error("reload " + result, error=error)
+
+
+def content_digest(paths: Sequence[Path]) -> bytes:
+    """Return a hash over the names and contents of all flow files."""
+    digest = hashlib.sha256()
+    for path in find_files(paths)[0]:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        digest.update(f"{path}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.digest()

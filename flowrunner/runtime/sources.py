@@ -1,0 +1,126 @@
+"""The task around a source or a connection, and the source's way into the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from flowrunner.errors import JournalFull, NodeFailed
+from flowrunner.message import Record
+from flowrunner.node import Connection, ConnectionContext, Context, Source, SourceContext
+from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
+from flowrunner.runtime.journal import Journal
+
+DISK_PAUSE = 5.0
+"""Seconds between two attempts to write to a disk that failed."""
+
+
+class JournalContext(SourceContext):
+    """The context of a source in a running flow."""
+
+    def __init__(self, journal: Journal, flow: str, node: str, **context: Any) -> None:
+        super().__init__(flow, node, **context)
+        self._journal = journal
+
+    @property
+    def cursor(self) -> Any:
+        """What the source last committed."""
+        return self._journal.cursors.get(self.node)
+
+    def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
+        """Hand records to the journal; the future is done when they are safe."""
+        future = self._journal.append(self.node, records, cursor)
+        self.counters.received += len(records)
+        count = len(records)
+
+        def settle(done: Future[None]) -> None:
+            # The journal did not take them: they are not in the flow. Whoever sent them still has them.
+            if not done.cancelled() and done.exception() is not None:
+                self.counters.drop("journal_error", count)
+
+        future.add_done_callback(settle)
+        return future
+
+    async def emit_records(self, records: Sequence[Record], cursor: Any = None) -> None:
+        """Hand records to the journal and return when they are safe; wait while it is full."""
+        while True:
+            try:
+                await self.post(records, cursor)
+                return
+            except JournalFull as error:
+                self.report("degraded", str(error))
+                await self._journal.room()
+            except OSError as error:
+                self.report("degraded", f"the journal cannot be written: {error}")
+                await asyncio.sleep(DISK_PAUSE)
+
+
+class Runnable(Protocol):
+    """What :func:`keep_running` keeps running: a source or a connection."""
+
+    async def run(self) -> None:
+        """Work until cancelled or done."""
+
+
+async def keep_running(task: Runnable, context: Context | ConnectionContext, log_as: dict[str, str]) -> None:
+    """Run until it returns; start it anew after a failure, with growing pauses."""
+    backoff = Backoff()
+    loop = asyncio.get_running_loop()
+    while True:
+        started = loop.time()
+        try:
+            await task.run()
+            return
+        except NodeFailed as error:
+            context.report("failed", str(error))
+            pause = OPERATOR_PAUSE
+        except Exception as error:
+            context.log.error("node crashed", error=traceback.format_exc(), **log_as)
+            if loop.time() - started > OPERATOR_PAUSE:
+                backoff.reset()
+            pause = backoff.next()
+            context.report("degraded", f"crashed: {type(error).__name__}: {error}; starting again")
+        await asyncio.sleep(pause)
+
+
+class SourceTask:
+    """Runs one source for the life of its flow."""
+
+    def __init__(self, node: Source[Any], context: JournalContext, on_finished: Callable[[], None]) -> None:
+        self.node = node
+        self.context = context
+        self.finished = False
+        self._on_finished = on_finished
+
+    async def run(self) -> None:
+        """Run the source until cancelled or until it says that there will be no more."""
+        await keep_running(
+            _Opened(self.node), self.context, {"flow": self.context.flow, "node": self.context.node}
+        )
+        self.finished = True
+        self.context.report("stopped", "no more input")
+        self._on_finished()
+
+
+class _Opened:
+    """A source between its ``open`` and ``close``."""
+
+    def __init__(self, node: Source[Any]) -> None:
+        self._node = node
+
+    async def run(self) -> None:
+        """Open, run, close."""
+        try:
+            await self._node.open()
+            await self._node.run()
+        finally:
+            await self._node.close()
+
+
+async def run_connection(connection: Connection[Any]) -> None:
+    """Keep a connection's task running for the life of its flow."""
+    context = connection.context
+    await keep_running(connection, context, {"flow": context.flow, "connection": context.name})

@@ -1,0 +1,178 @@
+"""A stage: transforms that run one after the other on whole batches, in one task, in a defined order.
+
+For every step of the pump each transform gets what its wires brought, merged by ``(clock, seq)``, then the
+timers that are due. The result does not depend on how the journal was cut into steps: see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flowrunner.clock import NEVER
+from flowrunner.errors import FlowrunnerError
+from flowrunner.message import Message
+from flowrunner.node import Context, Transform
+from flowrunner.runtime.channel import Batch, Channel, Marker, merge
+
+SLICE = 1024
+"""Messages that a transform is given at once: what it does in one go stays around a millisecond."""
+PATIENCE_NS = 2_000_000
+"""Nanoseconds after which a stage lets other tasks run."""
+
+type OnFailure = Callable[[Context, Message, str], Message | None]
+"""Decides where a failed message goes; returns what to send to the port ``errors``, if that is wired."""
+
+
+class NodeCrashError(FlowrunnerError):
+    """A node type raised where it must not: the flow goes back to its last checkpoint."""
+
+    def __init__(self, node: str, error: BaseException, batch: Sequence[Message]) -> None:
+        super().__init__(f"node `{node}` crashed: {type(error).__name__}: {error}")
+        self.node = node
+        self.positions = sorted({message.seq for message in batch if message.seq})
+        """Journal positions of the messages that it was given."""
+
+
+class Target:
+    """Where a wire ends: messages gather here in the order of their wires until they are taken."""
+
+    __slots__ = ("lists",)
+
+    def __init__(self) -> None:
+        self.lists: list[list[Message]] = []
+
+    def take(self) -> list[Message]:
+        """Remove and return everything, merged into the order of the journal."""
+        if not self.lists:
+            return []
+        lists, self.lists = self.lists, []
+        return merge(lists)
+
+
+class Outlet:
+    """The output side of a node: its ports, wires and counters, and the end of its failed messages."""
+
+    def __init__(
+        self, context: Context, wires: Mapping[str, Sequence[Target]], on_failure: OnFailure
+    ) -> None:
+        self.context = context
+        self._wires = wires
+        self._on_failure = on_failure
+
+    def settle(self, out: list[Message]) -> None:
+        """Send the results of one batch: ``out``, the other ports, the failures."""
+        if out:
+            self._send("out", out)
+        context = self.context
+        if context.failures:
+            failures, context.failures = context.failures, []
+            context.counters.errors += len(failures)
+            failed = [self._on_failure(context, message, reason) for message, reason in failures]
+            if sent := [message for message in failed if message is not None]:
+                self._send("errors", sent)
+        if context.ports:
+            ports, context.ports = context.ports, {}
+            for port, messages in ports.items():
+                self._send(port, messages)
+
+    def _send(self, port: str, messages: list[Message]) -> None:
+        counters = self.context.counters
+        targets = self._wires.get(port)
+        if not targets:
+            counters.drop("unwired", len(messages))
+            return
+        counters.emitted[port] = counters.emitted.get(port, 0) + len(messages)
+        counters.copied += len(messages) * (len(targets) - 1)
+        for target in targets:
+            target.lists.append(messages)
+
+
+class Ends:
+    """The channels that leave a task: flushed together at the end of each step."""
+
+    def __init__(self) -> None:
+        self.channels: list[tuple[Target, Channel]] = []
+
+    def add(self, channel: Channel) -> Target:
+        """Return the target that feeds ``channel``."""
+        target = Target()
+        self.channels.append((target, channel))
+        return target
+
+    def flush(self, step: int, clock: int) -> None:
+        """Put what has gathered into the channels; never waits."""
+        for target, channel in self.channels:
+            if target.lists or channel.progress:
+                channel.put(Batch(step, clock, target.take()))
+
+    def mark(self, marker: Marker) -> None:
+        """Put a checkpoint marker into every channel."""
+        for _, channel in self.channels:
+            channel.put(marker)
+
+    async def room(self) -> None:
+        """Return when all channels have had room."""
+        for _, channel in self.channels:
+            if channel.full():
+                await channel.room()
+
+
+class Step:
+    """One transform in a stage."""
+
+    def __init__(self, node: Transform[Any], outlet: Outlet) -> None:
+        self.node = node
+        self.outlet = outlet
+        self.inbox = Target()
+        self.counters = outlet.context.counters
+        self.timers = outlet.context.timers
+
+
+class Stage:
+    """The transforms of one task, in topological order."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = steps
+        self._yielded = 0
+
+    @property
+    def due(self) -> int:
+        """The flow clock at which the next timer of any transform is due."""
+        return min((step.timers.due for step in self.steps), default=NEVER)
+
+    async def advance(self, clock: int) -> None:
+        """Process what lies in the inboxes and fire the timers due at or before ``clock``."""
+        started = self._yielded = time.perf_counter_ns()
+        for step in self.steps:
+            batch = step.inbox.take()
+            if batch or step.timers.due <= clock:
+                started = await self._run(step, batch, clock, started)
+
+    async def _run(self, step: Step, batch: list[Message], clock: int, started: int) -> int:
+        """Run one transform on its batch, slice by slice; return when it ended (nanoseconds)."""
+        counters = step.counters
+        position = 0
+        while True:
+            part = batch if len(batch) <= SLICE else batch[position : position + SLICE]
+            position += SLICE
+            try:
+                out = step.node.on_batch(part) if part else []
+                finished = position < len(batch) or step.node.advance(clock, out, SLICE)
+            except Exception as error:
+                raise NodeCrashError(step.outlet.context.node, error, part) from error
+            counters.received += len(part)
+            counters.batches += 1
+            step.outlet.settle(out)
+            now = time.perf_counter_ns()
+            counters.busy_ns += now - started
+            if position >= len(batch):
+                if finished:
+                    return now
+                batch = []
+            if now - self._yielded > PATIENCE_NS:
+                await asyncio.sleep(0)
+                self._yielded = now = time.perf_counter_ns()
+            started = now

@@ -1,0 +1,63 @@
+"""What outlives one version of a flow: its journal, its checkpoints and dead letters, its clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from flowrunner.clock import Clock, FlowClock
+from flowrunner.runtime.journal import DiskJournal, Journal, MemoryJournal
+from flowrunner.runtime.store import DiskStore, MemoryStore, Store
+
+type Delivery = Literal["journal", "memory"]
+
+MEMORY_JOURNAL_BYTES = 64 * 2**20
+"""What a flow with ``delivery: memory`` may keep back before its sources have to wait."""
+
+
+class FlowSettings(msgspec.Struct, frozen=True):
+    """What the operator sets for all flows."""
+
+    state_dir: Path
+    journal_max_bytes: int = 2**30
+    journal_retention: float = 86_400.0
+    """Seconds that processed records are kept for a replay."""
+    checkpoint_every: float = 10.0
+    instance: str = "flowrunner"
+
+
+class Storage:
+    """The journal and store of one flow, kept open over reloads and restarts of the flow."""
+
+    def __init__(self, flow: str, delivery: Delivery, settings: FlowSettings, clock: Clock) -> None:
+        self.delivery = delivery
+        self.clock = FlowClock(clock)
+        self.journal: Journal
+        self.store: Store
+        if delivery == "memory":
+            self.journal = MemoryJournal(
+                self.clock, clock, max_bytes=min(settings.journal_max_bytes, MEMORY_JOURNAL_BYTES)
+            )
+            self.store = MemoryStore()
+            return
+        folder = settings.state_dir / "flows" / flow
+        self.journal = DiskJournal(
+            folder / "journal",
+            self.clock,
+            clock,
+            max_bytes=settings.journal_max_bytes,
+            retention=settings.journal_retention,
+        )
+        self.store = DiskStore(folder / "state.db")
+
+    async def open(self) -> None:
+        """Open the files, recover what a crash left."""
+        await self.store.open()
+        await self.journal.open()
+
+    async def close(self) -> None:
+        """Commit what is under way and close the files."""
+        await self.journal.close()
+        await self.store.close()

@@ -1,0 +1,200 @@
+"""All flows of a process: each in a task of its own that is started anew when it crashes, so none disturbs another."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+
+from flowrunner.clock import Clock
+from flowrunner.graph.build import Graph
+from flowrunner.node import Logger, Status
+from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
+from flowrunner.runtime.flow import FlowRunner, FlowStoppedError
+from flowrunner.runtime.stage import NodeCrashError
+from flowrunner.runtime.storage import FlowSettings, Storage
+
+CRASHES = 2
+"""How often a record may crash a node, taken on its own, before it is dead-lettered."""
+
+
+class Flow:
+    """One flow over all its versions: what is running, what it said last, and what outlives a version."""
+
+    def __init__(self, graph: Graph, settings: FlowSettings, clock: Clock, log: Logger) -> None:
+        self.graph = graph
+        self.storage = Storage(graph.name, graph.delivery, settings, clock)
+        self.runner = FlowRunner(graph, self.storage, settings, clock, log)
+        self.status: Status = "starting"
+        self.reason: str | None = None
+        self.generation = 1
+        self.restarts = 0
+        self.since = clock.now()
+        """When the running version was started, nanoseconds since the epoch."""
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._next: FlowRunner | None = None
+        self._stopping = False
+        self._changed = asyncio.Event()
+        self._backoff = Backoff()
+        self._careful_until = 0
+        self._crashes: dict[int, int] = {}
+        self._poisoned: dict[int, str] = {}
+
+    async def run(self) -> None:
+        """Run the flow until :meth:`stop`; come back from crashes, and change versions when asked."""
+        await self._open()
+        try:
+            while not self._stopping:
+                await self._run_version()
+        finally:
+            await self.storage.close()
+            self.status = "stopped"
+
+    def replace(self, graph: Graph, drain: float) -> None:
+        """Go over to another version: it is built first, then the present one is drained and stopped.
+
+        Raises whatever the construction of a node raises; the present version has then not noticed.
+        """
+        self._next = FlowRunner(graph, self.storage, self._settings, self._clock, self._log)
+        self._wake(drain)
+
+    def stop(self, drain: float) -> None:
+        """End the flow: drain what is under way for at most ``drain`` seconds, and commit it."""
+        self._stopping = True
+        self._wake(drain)
+
+    def _wake(self, drain: float) -> None:
+        self._changed.set()
+        self.runner.stop(drain)
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                await self.storage.open()
+                return
+            except OSError as error:
+                self._report("failed", f"the state directory cannot be used: {error}")
+                await asyncio.sleep(self._backoff.next())
+
+    async def _run_version(self) -> None:
+        """Run the present version to its end, whatever that is, and put the next one in its place."""
+        self._changed.clear()
+        runner = self.runner
+        runner.pump.careful_until, runner.pump.poisoned = self._careful_until, self._poisoned
+        self._report("running")
+        pause = 0.0
+        try:
+            await runner.run()
+        except* FlowStoppedError as group:
+            self._report("failed", str(_first(group)))
+            pause = float("inf")
+        except* Exception as group:
+            error = _first(group)
+            pause = self._crashed(error)
+            self._report("degraded", f"{error}; starting again from the last checkpoint")
+        if pause and not self._stopping and self._next is None:
+            await self._pause(pause)
+        self._take_next()
+
+    def _take_next(self) -> None:
+        if self._next is None:
+            self.runner = FlowRunner(self.graph, self.storage, self._settings, self._clock, self._log)
+            return
+        self.runner, self._next = self._next, None
+        self.graph = self.runner.graph
+        self.generation += 1
+        self.since = self._clock.now()
+        self._careful_until, self._crashes, self._poisoned = 0, {}, {}
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next start; a new version or the end of the process cuts it short."""
+        timeout = None if seconds == float("inf") else seconds
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _crashed(self, error: BaseException) -> float:
+        """Log a crash, learn which record it was, and return the seconds to wait."""
+        self.restarts += 1
+        trace = "".join(traceback.format_exception(error))
+        self._log.error("flow crashed", flow=self.graph.name, error=trace)
+        if not (isinstance(error, NodeCrashError) and error.positions):
+            return self._backoff.next()
+        self._careful_until = max(self._careful_until, error.positions[-1])
+        if len(error.positions) == 1:
+            position = error.positions[0]
+            self._crashes[position] = self._crashes.get(position, 0) + 1
+            if self._crashes[position] >= CRASHES:
+                self._poisoned[position] = str(error)
+        return 0.01
+
+    def _report(self, status: Status, reason: str | None = None) -> None:
+        self.status, self.reason = status, reason
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class Supervisor:
+    """Starts, replaces and stops the flows of a process."""
+
+    def __init__(self, settings: FlowSettings, clock: Clock, log: Logger) -> None:
+        self.flows: dict[str, Flow] = {}
+        self.settings = settings
+        self.clock = clock
+        self._log = log
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._stopped = asyncio.Event()
+
+    async def run(self, graphs: Mapping[str, Graph], on_started: Callable[[], None] = lambda: None) -> None:
+        """Run flows until :meth:`stop`."""
+        async with asyncio.TaskGroup() as self._group:
+            for graph in graphs.values():
+                self.add(graph)
+            on_started()
+            await self._stopped.wait()
+
+    def add(self, graph: Graph) -> None:
+        """Start a flow."""
+        if self._group is None:
+            raise RuntimeError("the supervisor is not running")
+        flow = Flow(graph, self.settings, self.clock, self._log)
+        self.flows[graph.name] = flow
+        self._tasks[graph.name] = self._group.create_task(flow.run(), name=f"flow {graph.name}")
+        self._log.info("flow started", flow=graph.name, nodes=len(graph.nodes))
+
+    def replace(self, graph: Graph) -> None:
+        """Go over to another version of a running flow; raises when it cannot be built."""
+        self.flows[graph.name].replace(graph, OPERATOR_PAUSE)
+        self._log.info("flow replaced", flow=graph.name, nodes=len(graph.nodes))
+
+    async def remove(self, name: str, drain: float = OPERATOR_PAUSE) -> None:
+        """Drain and stop one flow."""
+        self.flows[name].stop(drain)
+        await self._tasks.pop(name)
+        del self.flows[name]
+        self._log.info("flow removed", flow=name)
+
+    async def stop(self, drain: float) -> None:
+        """Drain and stop all flows; what does not end within ``drain`` seconds is cancelled."""
+        for flow in self.flows.values():
+            flow.stop(drain)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=drain + 2)
+            for task in late:
+                task.cancel()
+        self._stopped.set()
+
+    def hurry(self) -> None:
+        """End all flows now; what is under way stays in the journal."""
+        for task in self._tasks.values():
+            task.cancel()
