@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import NoReturn
 
-from flowrunner.expression.functions import FUNCTIONS, MACROS, ROOTS, SPECIAL, Type
+from pydantic_core import PydanticCustomError
+
+from flowrunner.expression.functions import FUNCTIONS, MACROS, SPECIAL, Type
 from flowrunner.expression.syntax import Binary, Call, Index, Literal, Name, Node, Select
 from flowrunner.options import option_error
 
@@ -38,15 +39,15 @@ _OPERANDS: dict[str, frozenset[Type]] = {
     **dict.fromkeys(["-", "*", "/", "%"], frozenset[Type]({"number"})),
     **dict.fromkeys(["<", "<=", ">", ">="], frozenset[Type]({"number", "string", "bool"})),
 }
-_WANTED = {
+WANTED = {
     "+": "two numbers, two strings or two lists",
     **dict.fromkeys(["-", "*", "/", "%"], "two numbers"),
     **dict.fromkeys(["<", "<=", ">", ">="], "two numbers or two strings"),
 }
 
 
-def refuse_name(node: Name, known: tuple[str, ...]) -> NoReturn:
-    """Raise the diagnostic for a name that means nothing, with the one that was probably meant."""
+def name_error(node: Name, known: tuple[str, ...]) -> PydanticCustomError:
+    """Return the diagnostic for a name that means nothing, with the one that was probably meant."""
     name = node.name
     meant = _nearest(name, known)
     if meant is not None:
@@ -55,19 +56,19 @@ def refuse_name(node: Name, known: tuple[str, ...]) -> NoReturn:
         help = f"`{name}` is a function: write {name}(…)"
     else:
         help = f"the names are {', '.join(known)}; a text stands in quotes: '{name}'"
-    raise option_error(
+    return option_error(
         "FR041", f"there is no name `{name}`", help=help, offset=node.start, length=node.end - node.start
     )
 
 
-def refuse_type(node: Node, message: str, help: str | None = None) -> NoReturn:
-    """Raise the diagnostic for what would fail for every message."""
-    raise option_error("FR046", message, help=help, offset=node.start, length=node.end - node.start)
+def type_error(node: Node, message: str, help: str | None = None) -> PydanticCustomError:
+    """Return the diagnostic for what would fail for every message."""
+    return option_error("FR046", message, help=help, offset=node.start, length=node.end - node.start)
 
 
-def refuse_now(node: Call) -> NoReturn:
-    """Raise the diagnostic for ``now()``, with the reason."""
-    raise option_error(
+def now_error(node: Call) -> PydanticCustomError:
+    """Return the diagnostic for ``now()``, with the reason."""
+    return option_error(
         "FR044",
         "there is no `now()`: a flow is a function of its input, so that it can be tested and replayed",
         help="use `time`, the time of the message",
@@ -80,42 +81,47 @@ def check_operands(node: Binary, left: Type, right: Type) -> None:
     """Refuse operands whose types are known and cannot fit an operator."""
     if node.operator == "in":
         if right not in ("any", "list", "map"):
-            refuse_type(node, f"`in` wants a list or a map on its right, not a {right}")
+            raise type_error(node, f"`in` wants a list or a map on its right, not a {right}")
         return
     fitting = _OPERANDS.get(node.operator)
     if fitting is None:
         return
     known = {left, right} - {"any"}
     if len(known) > 1 or not known <= fitting:
-        help = "write the number as text with string(…)" if node.operator == "+" and "string" in known else None
-        refuse_type(node, f"`{node.operator}` wants {_WANTED[node.operator]}, not {_both(left, right)}", help)
+        help = (
+            "write the number as text with string(…)" if node.operator == "+" and "string" in known else None
+        )
+        raise type_error(
+            node, f"`{node.operator}` wants {WANTED[node.operator]}, not {_both(left, right)}", help
+        )
 
 
-def check_call(node: Call, variables: tuple[str, ...]) -> None:
+def check_call(node: Call) -> None:
     """Refuse a call of an unknown function, in the wrong form, or with a wrong number of arguments."""
     name, given = node.name, len(node.arguments)
     if name in MACROS:
-        _refuse_call(node, f"`{name}` is called on a list or a map", f"write list.{name}(item, …)")
+        raise _call_error(node, f"`{name}` is called on a list or a map", f"write list.{name}(item, …)")
     if name in SPECIAL:
         _check_special(node)
         return
     function = FUNCTIONS.get(name)
     if function is None:
-        del variables
-        _refuse_function(node)
+        raise _function_error(node)
     if node.target is not None and not function.method:
-        _refuse_call(node, f"`{name}` is not called on a value", f"write {name}(…)")
+        raise _call_error(node, f"`{name}` is not called on a value", f"write {name}(…)")
     own = 0 if node.target is None else 1
     least, most = function.least - own, None if function.most is None else function.most - own
     if given < least or (most is not None and given > most):
-        _refuse_call(node, f"`{name}` takes {_count(least, most)} here, got {given}")
+        raise _call_error(node, f"`{name}` takes {_count(least, most)} here, got {given}")
 
 
 def check_macro(node: Call) -> str:
     """Return the name of a macro's variable; refuse a wrong call."""
     counts = MACROS[node.name]
     if len(node.arguments) not in counts:
-        _refuse_call(node, f"`{node.name}` takes {_count(counts[0], counts[-1])}, got {len(node.arguments)}")
+        raise _call_error(
+            node, f"`{node.name}` takes {_count(counts[0], counts[-1])}, got {len(node.arguments)}"
+        )
     variable = node.arguments[0]
     if not isinstance(variable, Name):
         raise option_error(
@@ -131,28 +137,34 @@ def check_macro(node: Call) -> str:
 def _check_special(node: Call) -> None:
     name, wanted = node.name, SPECIAL[node.name]
     if node.target is not None:
-        _refuse_call(node, f"`{name}` is not called on a value", f"write {name}(…)")
+        raise _call_error(node, f"`{name}` is not called on a value", f"write {name}(…)")
     if len(node.arguments) != wanted:
-        _refuse_call(node, f"`{name}` takes {_count(wanted, wanted)}, got {len(node.arguments)}")
+        raise _call_error(node, f"`{name}` takes {_count(wanted, wanted)}, got {len(node.arguments)}")
     if name == "has" and not _is_field(node.arguments[0]):
-        _refuse_call(node, "`has` wants a field", "write has(payload.temperature)")
+        raise _call_error(node, "`has` wants a field", "write has(payload.temperature)")
 
 
 def _is_field(node: Node) -> bool:
-    constant = isinstance(node, Index) and isinstance(node.index, Literal) and isinstance(node.index.value, str)
+    constant = (
+        isinstance(node, Index) and isinstance(node.index, Literal) and isinstance(node.index.value, str)
+    )
     return isinstance(node, Select) or constant
 
 
-def _refuse_function(node: Call) -> NoReturn:
+def _function_error(node: Call) -> PydanticCustomError:
     meant = _nearest(node.name, _CALLABLE)
     help = f"did you mean `{meant}`?" if meant else f"the functions are {', '.join(sorted(_CALLABLE))}"
-    raise option_error(
-        "FR041", f"there is no function `{node.name}`", help=help, offset=node.name_start, length=len(node.name)
+    return option_error(
+        "FR041",
+        f"there is no function `{node.name}`",
+        help=help,
+        offset=node.name_start,
+        length=len(node.name),
     )
 
 
-def _refuse_call(node: Call, message: str, help: str | None = None) -> NoReturn:
-    raise option_error("FR042", message, help=help, offset=node.name_start, length=len(node.name))
+def _call_error(node: Call, message: str, help: str | None = None) -> PydanticCustomError:
+    return option_error("FR042", message, help=help, offset=node.name_start, length=len(node.name))
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -26,13 +25,13 @@ class _Option:
     """What the types have in common: made from a YAML value, equal by it, written back as it."""
 
     source: Any
-    _schema: JsonSchemaValue
+    _schema: ClassVar[JsonSchemaValue]
 
     def __init__(self, source: Any) -> None:
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and repr(self.source) == repr(other.source)  # type: ignore[attr-defined]
+        return type(other) is type(self) and repr(self.source) == repr(other.source)
 
     def __hash__(self) -> int:
         return hash((type(self), repr(self.source)))
@@ -56,7 +55,9 @@ class _Option:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         del schema, handler
         return dict(cls._schema)
 
@@ -69,35 +70,31 @@ class Expression(_Option):
     """The value for a message; raises one of ``EVALUATION_ERRORS`` when there is none."""
     is_constant: bool
     """Whether the value is the same for every message."""
-    _schema = {"type": ["string", "boolean", "number"], "format": "cel"}
+    _schema: ClassVar[JsonSchemaValue] = {"type": ["string", "boolean", "number"], "format": "cel"}
 
     def __init__(self, source: str | bool | float) -> None:
-        text = _scalar(source)
-        self._build(text, text, parse(text))
+        self.source = text = _scalar(source)
+        self._take(text, parse(text))
 
     @classmethod
-    def part(cls, text: str, tree: Node) -> Expression:
+    def part(cls, text: str, tree: Node) -> Self:
         """Return the expression of a tree that was parsed from a longer text, whose places it has."""
         expression = cls.__new__(cls)
-        expression._build(text[tree.start : tree.end], text, tree)
+        expression.source = text[tree.start : tree.end]
+        expression._take(text, tree)  # noqa: SLF001  # of our own class
         return expression
 
-    def _build(self, source: str, text: str, tree: Node) -> None:
-        self.source = source
+    def _take(self, text: str, tree: Node) -> None:
         self._text = text
         self._tree = tree
         self.function, self.is_constant = compile_tree(tree)
-        if self.is_constant:
-            self._refuse_failure()
-
-    def _refuse_failure(self) -> None:
+        if not self.is_constant:
+            return
         try:
             self.function(_NO_MESSAGE)
         except EVALUATION_ERRORS as error:
-            tree = self._tree
-            raise option_error(
-                "FR046", self.reason(error), offset=tree.start, length=tree.end - tree.start
-            ) from None
+            length = tree.end - tree.start
+            raise option_error("FR046", self.reason(error), offset=tree.start, length=length) from None
 
     @property
     def constant(self) -> Json:
@@ -129,7 +126,7 @@ class Value(_Option):
     """The value for a message; raises one of ``EVALUATION_ERRORS`` when there is none."""
     is_constant: bool
     """Whether the value is the same for every message."""
-    _schema: JsonSchemaValue = {}
+    _schema: ClassVar[JsonSchemaValue] = {}
 
     def __init__(self, source: Json) -> None:
         self.source = source
@@ -145,18 +142,19 @@ class Value(_Option):
         if isinstance(source, float) and not math.isfinite(source):
             raise option_error("FR046", f"`{{name}}` cannot be {source}: JSON has no such number")
         if not isinstance(source, list | dict):
-            return lambda message: source
+            return _constantly(source)
         return self._collection(source, depth)
 
     def _collection(self, source: list[Any] | dict[str, Any], depth: int) -> Callable[[Message], Any]:
         before = len(self._expressions)
-        if isinstance(source, list):
-            items = [self._compile(item, depth + 1) for item in source]
-            function: Callable[[Message], Any] = lambda message: [item(message) for item in items]  # noqa: E731
-        else:
-            fields = {key: self._compile(item, depth + 1) for key, item in source.items()}
-            function = lambda message: {key: item(message) for key, item in fields.items()}  # noqa: E731
-        return function if len(self._expressions) > before else lambda message: source
+        keys = list(source) if isinstance(source, dict) else []
+        items = source.values() if isinstance(source, dict) else source
+        parts = [self._compile(item, depth + 1) for item in items]
+        if len(self._expressions) == before:
+            return _constantly(source)
+        if keys:
+            return lambda message: {key: part(message) for key, part in zip(keys, parts, strict=True)}
+        return lambda message: [part(message) for part in parts]
 
     def evaluate(self, message: Message) -> Json:
         """Return the value for a message; raise :class:`MessageError` with the reason when there is none."""
@@ -182,14 +180,14 @@ class FunctionCall(_Option):
     arguments: tuple[Expression, ...]
     offsets: tuple[int, ...]
     """Where in the source each argument begins, in characters; the name begins at 0."""
-    _schema = {"type": "string", "format": "cel"}
+    _schema: ClassVar[JsonSchemaValue] = {"type": "string", "format": "cel"}
 
     def __init__(self, source: str) -> None:
         if not isinstance(source, str):
-            _refuse_call(str(source))
+            raise _call_error(str(source))
         tree = parse(source)
         if not isinstance(tree, Call) or tree.target is not None:
-            _refuse_call(source)
+            raise _call_error(source)
         self.source = source
         self.name = tree.name
         self.arguments = tuple(Expression.part(source, argument) for argument in tree.arguments)
@@ -206,15 +204,24 @@ def _after_equals(source: str, *, nested: bool) -> Expression:
         raise option_error(error.type, str(told.get("text")), help=told.get("help")) from None
 
 
+def _constantly(value: Json) -> Callable[[Message], Any]:
+    def function(message: Message) -> Json:
+        del message
+        return value
+
+    return function
+
+
 def _scalar(source: Any) -> str:
     if isinstance(source, bool):
         return "true" if source else "false"
     if isinstance(source, str | int | float):
         return str(source)
-    raise option_error("FR040", "`{name}` must be an expression", help="write one as text, such as payload.state == 'on'")
-
-
-def _refuse_call(source: str) -> NoReturn:
     raise option_error(
-        "FR042", "`{name}` must be the call of one function", help="write one such as mean(payload.temperature)", length=len(source)
+        "FR040", "`{name}` must be an expression", help="write one as text, such as payload.state == 'on'"
     )
+
+
+def _call_error(source: str) -> PydanticCustomError:
+    message, help = "`{name}` must be the call of one function", "write one such as mean(payload.temperature)"
+    return option_error("FR042", message, help=help, length=len(source))

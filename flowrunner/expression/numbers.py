@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from flowrunner.expression.operators import MIN_INT, NUMBERS, EvaluationError, check, kind, refuse
+from flowrunner.expression.operators import MIN_INT, NUMBERS, EvaluationError, check, kind, shorten, unfit
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -20,10 +20,10 @@ def number(value: Any) -> Any:
     if type(value) in NUMBERS:
         return check(value)
     if type(value) is not str:
-        refuse("number", "a number or a string", value)
+        raise unfit("number", "a number or a string", value)
     if len(value) <= _MAX_DIGITS and _NUMBER.fullmatch(value):
         return check(float(value))
-    raise EvaluationError(f"{_shown(value)} is not a number")
+    raise EvaluationError(f"{shorten(value, 40)!r} is not a number")
 
 
 def is_number(value: Any) -> bool:
@@ -42,8 +42,8 @@ def to_int(value: Any) -> int:
     if type(value) is str and _INTEGER.fullmatch(value):
         return check(int(value))  # type: ignore[no-any-return]  # an int goes in
     if type(value) is str:
-        raise EvaluationError(f"{_shown(value)} is not an integer")
-    refuse("int", "a number or a string", value)
+        raise EvaluationError(f"{shorten(value, 40)!r} is not an integer")
+    raise unfit("int", "a number or a string", value)
 
 
 def to_uint(value: Any) -> int:
@@ -66,8 +66,8 @@ def to_bool(value: Any) -> bool:
     if type(value) is str and value in _TRUE | _FALSE:
         return value in _TRUE
     if type(value) is str:
-        raise EvaluationError(f"{_shown(value)} is neither true nor false")
-    refuse("bool", "a bool or a string", value)
+        raise EvaluationError(f"{shorten(value, 40)!r} is neither true nor false")
+    raise unfit("bool", "a bool or a string", value)
 
 
 def to_string(value: Any) -> str:
@@ -78,13 +78,15 @@ def to_string(value: Any) -> str:
         return "true" if value else "false"
     if type(value) in NUMBERS:
         return str(check(value))
-    refuse("string", "a string, a number or a bool (to_json writes anything)", value)
+    raise unfit("string", "a string, a number or a bool (to_json writes anything)", value)
 
 
 def type_of(value: Any) -> str:
     """Return the name of a value's type."""
     name = _TYPES.get(type(value))
-    return name if name is not None else refuse("type", "a JSON value", value)
+    if name is None:
+        raise unfit("type", "a JSON value", value)
+    return name
 
 
 _TYPES = {
@@ -171,7 +173,3 @@ def _wants_numbers(name: str, *values: Any) -> None:
     for value in values:
         if type(value) not in NUMBERS:
             raise EvaluationError(f"`{name}` wants numbers, got {kind(value)}")
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 40 else value[:39] + "…")

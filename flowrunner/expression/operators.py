@@ -43,9 +43,14 @@ def kind(value: Any) -> str:
     return "a list" if type(value) is list else _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-def refuse(operator: str, wanted: str, *values: Any) -> NoReturn:
-    """Raise the error for values that an operator or a function does not take."""
-    raise EvaluationError(f"`{operator}` wants {wanted}, got " + " and ".join(map(kind, values)))
+def shorten(text: str, length: int) -> str:
+    """Return the beginning of a text that is too long to show."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def unfit(operator: str, wanted: str, *values: Any) -> EvaluationError:
+    """Return the error for values that an operator or a function does not take."""
+    return EvaluationError(f"`{operator}` wants {wanted}, got " + " and ".join(map(kind, values)))
 
 
 def check(result: Any) -> Any:
@@ -70,7 +75,7 @@ def add(left: Any, right: Any) -> Any:
         if len(left) + len(right) > MAX_ITEMS:
             raise EvaluationError(f"the list would have more than {MAX_ITEMS} items")
         return left + right
-    refuse("+", "two numbers, two strings or two lists", left, right)
+    raise unfit("+", "two numbers, two strings or two lists", left, right)
 
 
 def text(*parts: str) -> str:
@@ -89,20 +94,20 @@ def subtract(left: Any, right: Any) -> Any:
     """Return the difference of two numbers."""
     if type(left) in NUMBERS and type(right) in NUMBERS:
         return check(left - right)
-    refuse("-", "two numbers", left, right)
+    raise unfit("-", "two numbers", left, right)
 
 
 def multiply(left: Any, right: Any) -> Any:
     """Return the product of two numbers."""
     if type(left) in NUMBERS and type(right) in NUMBERS:
         return check(left * right)
-    refuse("*", "two numbers", left, right)
+    raise unfit("*", "two numbers", left, right)
 
 
 def divide(left: Any, right: Any) -> Any:
     """Return the quotient; of two integers the integer nearest to zero."""
     if type(left) not in NUMBERS or type(right) not in NUMBERS:
-        refuse("/", "two numbers", left, right)
+        raise unfit("/", "two numbers", left, right)
     if right == 0:
         raise EvaluationError("division by zero")
     if type(left) is int and type(right) is int:
@@ -114,7 +119,7 @@ def divide(left: Any, right: Any) -> Any:
 def modulo(left: Any, right: Any) -> Any:
     """Return the remainder of a division, with the sign of the dividend."""
     if type(left) not in NUMBERS or type(right) not in NUMBERS:
-        refuse("%", "two numbers", left, right)
+        raise unfit("%", "two numbers", left, right)
     if right == 0:
         raise EvaluationError("division by zero")
     if type(left) is int and type(right) is int:
@@ -125,20 +130,22 @@ def modulo(left: Any, right: Any) -> Any:
 
 def negate(value: Any) -> Any:
     """Return the negative of a number."""
-    return check(-value) if type(value) in NUMBERS else refuse("-", "a number", value)
+    if type(value) in NUMBERS:
+        return check(-value)
+    raise unfit("-", "a number", value)
 
 
 def invert(value: Any) -> bool:
     """Return the opposite of a bool."""
     if value is True or value is False:
         return not value
-    refuse("!", "a bool", value)
+    raise unfit("!", "a bool", value)
 
 
 def boolean(value: Any) -> bool:
     """Return a value that stands where a condition should, if it is a bool."""
     if value is True or value is False:
-        return value  # type: ignore[no-any-return]  # it is a bool
+        return value
     raise EvaluationError(f"a condition must be true or false, got {kind(value)}")
 
 
@@ -154,7 +161,7 @@ def _ordered(operator: str, compare: Callable[[Any, Any], bool]) -> Callable[[An
             return compare(left, right)
         if kinds in ((str, str), (bool, bool)):
             return compare(left, right)
-        refuse(operator, "two numbers or two strings", left, right)
+        raise unfit(operator, "two numbers or two strings", left, right)
 
     return ordered
 
@@ -188,7 +195,7 @@ def contained(item: Any, container: Any) -> bool:
         return item in container if type(item) is str else any(equal(item, other) for other in container)
     if type(container) is dict:
         return type(item) is str and item in container
-    refuse("in", "a list or an object on its right", container)
+    raise unfit("in", "a list or an object on its right", container)
 
 
 def index(container: Any, key: Any) -> Any:
@@ -201,7 +208,7 @@ def index(container: Any, key: Any) -> Any:
         if 0 <= key < len(container):
             return container[int(key)]
         raise EvaluationError(f"the list has {len(container)} items, there is no number {key}")
-    refuse("[…]", "a list and a number, or an object and a string", container, key)
+    raise unfit("[…]", "a list and a number, or an object and a string", container, key)
 
 
 def has(container: Any, key: str) -> bool:
@@ -211,12 +218,18 @@ def has(container: Any, key: str) -> bool:
     raise EvaluationError(f"it cannot have a field, it is {kind(container)}")
 
 
+def field(container: Any, key: str, otherwise: Any) -> Any:
+    """Return the value of a field, or another one when there is none or it is null."""
+    value = container.get(key) if type(container) is dict else None
+    return otherwise if value is None else value
+
+
 def mapping(*entries: tuple[Any, Any]) -> dict[str, Any]:
     """Return the map of a literal whose keys had to be computed."""
     result: dict[str, Any] = {}
     for key, value in entries:
         if type(key) is not str:
-            refuse("{…}", "strings for keys", key)
+            raise unfit("{…}", "strings for keys", key)
         if key in result:
             raise EvaluationError("a map has the same key twice")
         result[key] = value

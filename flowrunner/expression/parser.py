@@ -6,11 +6,11 @@ Written by hand because the usual parser library costs 0.2 s of CPU to import an
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import msgspec
+from pydantic_core import PydanticCustomError
 
-from flowrunner.expression.scanner import MAX_INT, Token, refuse, scan
+from flowrunner.expression.operators import shorten
+from flowrunner.expression.scanner import MAX_INT, Token, scan, syntax_error
 from flowrunner.expression.syntax import (
     Binary,
     Call,
@@ -39,7 +39,8 @@ _BINDING = {
 }
 _WORDS = {"true": True, "false": False, "null": None}
 _RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while in".split()
+    {"as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let", "loop"}
+    | {"namespace", "package", "return", "var", "void", "while"}
 )
 _INSTEAD = {
     "and": "write && for `and`",
@@ -56,14 +57,16 @@ def parse(text: str, start: int = 0) -> Node:
     tree = _Parser(text, start).whole()
     for node, depth in walk(tree):
         if depth > MAX_DEPTH:
-            refuse_depth(node.start)
+            raise _depth_error(node.start)
     return tree
 
 
-def refuse_depth(start: int) -> NoReturn:
-    """Raise the diagnostic for an expression that is nested too deeply."""
-    raise option_error(
-        "FR043", f"the expression is nested more than {MAX_DEPTH} levels deep", help="split it over several nodes", offset=start
+def _depth_error(start: int) -> PydanticCustomError:
+    return option_error(
+        "FR043",
+        f"the expression is nested more than {MAX_DEPTH} levels deep",
+        help="split it over several nodes",
+        offset=start,
     )
 
 
@@ -76,14 +79,18 @@ class _Parser:
         self._token = next(self._tokens)
 
     def whole(self) -> Node:
-        if self._token.kind == "end":
-            refuse("the expression is empty", self._token.start, self._token.end)
+        token = self._token
+        if token.kind == "end":
+            raise syntax_error("the expression is empty", token.start, token.end)
         tree = self._expression()
-        if self._token.kind != "end":
-            self._unexpected("an operator or the end")
+        if not self._ended():
+            raise self._unexpected("an operator or the end")
         return tree
 
     # -- tokens
+
+    def _ended(self) -> bool:
+        return self._token.kind == "end"
 
     def _advance(self) -> Token:
         token = self._token
@@ -94,7 +101,9 @@ class _Parser:
 
     def _at(self, *operators: str) -> bool:
         token = self._token
-        return token.value in operators and (token.kind == "operator" or (token.kind == "name" and "in" in operators))
+        return token.value in operators and (
+            token.kind == "operator" or (token.kind == "name" and "in" in operators)
+        )
 
     def _take(self, operator: str) -> bool:
         if not self._at(operator):
@@ -105,25 +114,31 @@ class _Parser:
     def _expect(self, operator: str, opened: Token) -> None:
         if not self._take(operator):
             if self._token.kind == "end":
-                refuse(f"`{opened.value}` is not closed: `{operator}` is missing", opened.start, opened.end)
-            self._unexpected(f"`{operator}`")
+                raise syntax_error(
+                    f"`{opened.value}` is not closed: `{operator}` is missing", opened.start, opened.end
+                )
+            raise self._unexpected(f"`{operator}`")
 
-    def _unexpected(self, wanted: str) -> NoReturn:
+    def _unexpected(self, wanted: str) -> PydanticCustomError:
         token = self._token
         if token.kind == "end":
-            refuse(f"the expression ends where {wanted} should follow", max(token.start - 1, 0), token.end)
+            return syntax_error(
+                f"the expression ends where {wanted} should follow", max(token.start - 1, 0), token.end
+            )
         found = self._text[token.start : token.end]
         help = _INSTEAD.get(found)
         if found == "{" and wanted.startswith("an operator"):
             help = "objects of a type cannot be made; a map is written {'key': value}"
-        refuse(f"`{_short(found)}` stands where {wanted} should follow", token.start, token.end, help)
+        return syntax_error(
+            f"`{shorten(found, 40)}` stands where {wanted} should follow", token.start, token.end, help
+        )
 
     # -- rules, loosest binding first
 
     def _expression(self) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            refuse_depth(self._token.start)
+            raise _depth_error(self._token.start)
         condition = self._binary(1)
         if self._at("?"):
             question = self._advance()
@@ -166,7 +181,7 @@ class _Parser:
         if sign is not None:
             return Literal(sign.start, token.end, -value)
         if isinstance(value, int) and value > MAX_INT:
-            refuse(f"`{value}` is too large for an integer of 64 bits", token.start, token.end)
+            raise syntax_error(f"`{value}` is too large for an integer of 64 bits", token.start, token.end)
         return Literal(token.start, token.end, value)
 
     def _member(self, node: Node) -> Node:
@@ -183,7 +198,7 @@ class _Parser:
 
     def _field(self, operand: Node) -> Node:
         if self._token.kind not in ("name", "field"):
-            self._unexpected("the name of a field")
+            raise self._unexpected("the name of a field")
         token = self._advance()
         if token.kind == "name" and self._at("("):
             return self._call(token, operand)
@@ -202,7 +217,7 @@ class _Parser:
             if not self._take(","):
                 break
             if close == ")" and self._at(close):
-                self._unexpected("another argument")
+                raise self._unexpected("another argument")
         self._expect(close, opened)
         return tuple(items)
 
@@ -224,7 +239,7 @@ class _Parser:
             return ListOf(token.start, self._last_end, items)
         if self._at("{"):
             return self._map()
-        self._unexpected("a value")
+        raise self._unexpected("a value")
 
     def _parenthesis(self) -> Node:
         opened = self._advance()
@@ -236,7 +251,7 @@ class _Parser:
         token = self._token
         word = str(token.value)
         if word in _RESERVED:
-            refuse(f"`{word}` is a reserved word", token.start, token.end, _INSTEAD.get(word))
+            raise syntax_error(f"`{word}` is a reserved word", token.start, token.end, _INSTEAD.get(word))
         self._advance()
         if word in _WORDS:
             return Literal(token.start, token.end, _WORDS[word])
@@ -250,7 +265,7 @@ class _Parser:
         while not self._at("}"):
             keys.append(self._expression())
             if not self._take(":"):
-                self._unexpected("`:` and a value")
+                raise self._unexpected("`:` and a value")
             values.append(self._expression())
             if not self._take(","):
                 break
@@ -266,7 +281,3 @@ def _join(operator: str, left: Node, right: Node) -> Node:
         chained = isinstance(node, Logical) and node.operator == operator
         operands += node.operands if chained else (node,)  # type: ignore[attr-defined]  # chained says Logical
     return Logical(left.start, right.end, operator, operands)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:39] + "…"

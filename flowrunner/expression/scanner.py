@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NoReturn
+from typing import Literal
 
 import msgspec
+from pydantic_core import PydanticCustomError
 
 from flowrunner.options import option_error
 
@@ -41,14 +42,18 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(
-    r"\\(?:[abfnrtv\\'\"`?]|[xX][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-3][0-7]{2}|(?P<bad>.))", re.DOTALL
+    r"\\(?:[abfnrtv\\'\"`?]|[xX][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-3][0-7]{2}|(?P<bad>.))",
+    re.DOTALL,
 )
+_TAIL = re.compile(r"[A-Za-z_0-9][A-Za-z_0-9.]*")
+_DURATION = re.compile(r"[0-9]+(?:ns|us|ms|s|m|h|d|w)[0-9a-z]*")
+_TOO_LARGE = "write it with a decimal point"
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
-def refuse(message: str, start: int, end: int, help: str | None = None) -> NoReturn:
-    """Raise the diagnostic for text that is not an expression."""
-    raise option_error("FR040", message, help=help, offset=start, length=max(end - start, 1))
+def syntax_error(message: str, start: int, end: int, help: str | None = None) -> PydanticCustomError:
+    """Return the diagnostic for text that is not an expression."""
+    return option_error("FR040", message, help=help, offset=start, length=max(end - start, 1))
 
 
 def scan(text: str, start: int = 0) -> Iterator[Token]:
@@ -63,7 +68,7 @@ def scan(text: str, start: int = 0) -> Iterator[Token]:
     while start < len(text):
         match = _TOKEN.match(text, start)
         if match is None:
-            _refuse_character(text, start)
+            raise _character_error(text, start)
         token = _token(match)
         if token is not None:
             yield token
@@ -83,38 +88,40 @@ def _token(match: re.Match[str]) -> Token | None:
         case "raw":
             return Token("string", _unquote(word[1:]), start, end)
         case "string":
-            return Token("string", _unescape(_unquote(word), start + (len(word) - len(_unquote(word))) // 2), start, end)
+            return Token(
+                "string",
+                _unescape(_unquote(word), start + (len(word) - len(_unquote(word))) // 2),
+                start,
+                end,
+            )
         case "name":
             return Token("name", word, start, end)
         case "field":
             return Token("field", word[1:-1], start, end)
         case "bytes":
-            refuse("bytes do not exist here: a message holds JSON", start, end, "write a string, without the `b`")
+            raise syntax_error(
+                "bytes do not exist here: a message holds JSON", start, end, "write a string, without the `b`"
+            )
     return Token("operator", word, start, end)
 
 
 def _float(word: str, start: int, end: int) -> float:
     value = float(word)
     if value == float("inf"):
-        refuse(f"`{word}` is too large for a number", start, end)
+        raise syntax_error(f"`{word}` is too large for a number", start, end)
     return value
 
 
 def _int(text: str, word: str, start: int, end: int) -> int:
-    unit = re.compile(r"[A-Za-z_0-9.]+").match(text, end)
-    if unit is not None and unit[0] != "." and not unit[0].startswith("."):
-        refuse(
-            f"`{word}{unit[0]}` is not a number",
-            start,
-            unit.end(),
-            f'a length of time is written duration("{word}{unit[0]}")'
-            if unit[0] in ("ms", "us", "ns", "s", "m", "h", "d", "w")
-            else None,
-        )
+    tail = _TAIL.match(text, end)
+    if tail is not None:
+        whole = word + tail[0]
+        help = f'a length of time is written duration("{whole}")' if _DURATION.fullmatch(whole) else None
+        raise syntax_error(f"`{whole}` is not a number", start, tail.end(), help)
     digits = word.rstrip("uU")
     value = int(digits, 16) if digits[:2] in ("0x", "0X") else int(digits)
     if value > MAX_INT + 1:  # one more than the limit: -9223372036854775808 is a number
-        refuse(f"`{word}` is too large for an integer of 64 bits", start, end, "write it with a decimal point")
+        raise syntax_error(f"`{word}` is too large for an integer of 64 bits", start, end, _TOO_LARGE)
     return value
 
 
@@ -130,12 +137,15 @@ def _unescape(body: str, start: int) -> str:
     def replace(match: re.Match[str]) -> str:
         sequence, place = match[0], start + match.start()
         if match["bad"]:
-            refuse(
-                f"`{sequence}` is not an escape sequence", place, place + 2, "write `\\\\` for a backslash, or r'…'"
+            raise syntax_error(
+                f"`{sequence}` is not an escape sequence",
+                place,
+                place + 2,
+                "write `\\\\` for a backslash, or r'…'",
             )
         kind = sequence[1]
         if kind in "xXuU":
-            return _character(int(sequence[2:], 16), place, len(sequence))
+            return _character(int(sequence[2:], 16), place, len(sequence))  # noqa: FURB166  # the prefix is \\u
         if len(sequence) == 4:
             return chr(int(sequence[1:], 8))
         return _ESCAPED.get(kind, kind)
@@ -145,7 +155,7 @@ def _unescape(body: str, start: int) -> str:
 
 def _character(code: int, start: int, length: int) -> str:
     if 0xD800 <= code < 0xE000 or code > 0x10FFFF:
-        refuse("this escape sequence is not a Unicode character", start, start + length)
+        raise syntax_error("this escape sequence is not a Unicode character", start, start + length)
     return chr(code)
 
 
@@ -156,9 +166,11 @@ _HINTS = {
 }
 
 
-def _refuse_character(text: str, start: int) -> NoReturn:
+def _character_error(text: str, start: int) -> PydanticCustomError:
     character = text[start]
     if character in "\"'":
-        refuse("this string is not closed", start, len(text), "end it with the quote that it begins with")
+        return syntax_error(
+            "this string is not closed", start, len(text), "end it with the quote that it begins with"
+        )
     shown = character if character.isprintable() else repr(character)[1:-1]
-    refuse(f"`{shown}` has no meaning here", start, start + 1, _HINTS.get(character))
+    return syntax_error(f"`{shown}` has no meaning here", start, start + 1, _HINTS.get(character))

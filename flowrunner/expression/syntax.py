@@ -17,7 +17,7 @@ class Node(msgspec.Struct, frozen=True):
 class Literal(Node, frozen=True):
     """A number, a string, ``true``, ``false`` or ``null``."""
 
-    value: None | bool | int | float | str
+    value: bool | float | str | None
 
 
 class Name(Node, frozen=True):

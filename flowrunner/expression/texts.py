@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from flowrunner.expression.budget import Budget, charge
-from flowrunner.expression.operators import MAX_ITEMS, EvaluationError, kind, limit, refuse
+from flowrunner.expression.operators import MAX_ITEMS, EvaluationError, kind, limit, unfit
 
 MAX_PATTERN = 1024
 MAX_MATCHED = 1 << 16
@@ -18,7 +18,7 @@ def size(value: Any) -> int:
     """Return how many characters, items or keys there are."""
     if type(value) in (str, list, dict):
         return len(value)
-    refuse("size", "a string, a list or an object", value)
+    raise unfit("size", "a string, a list or an object", value)
 
 
 def contains(text: Any, part: Any) -> bool:
@@ -93,7 +93,7 @@ def split(text: Any, separator: Any, most: Any = -1) -> list[str]:
     """Return the parts of a string, at most so many; an empty separator gives the characters."""
     _wants_strings("split", text, separator)
     if type(most) is not int:
-        refuse("split", "an integer as its limit", most)
+        raise unfit("split", "an integer as its limit", most)
     if most == 0:
         return []
     pieces = len(text) if separator == "" else text.count(separator) + 1
@@ -109,7 +109,7 @@ def split(text: Any, separator: Any, most: Any = -1) -> list[str]:
 def join(parts: Any, separator: Any = "") -> str:
     """Return the strings of a list as one."""
     if type(parts) is not list:
-        refuse("join", "a list", parts)
+        raise unfit("join", "a list", parts)
     _wants_strings("join", separator, *parts)
     limit(sum(map(len, parts)) + len(separator) * max(len(parts) - 1, 0))
     return str(separator.join(parts))
@@ -119,7 +119,7 @@ def replace(text: Any, old: Any, new: Any, most: Any = -1) -> str:
     """Return a string with one text in place of another, everywhere or the first so many times."""
     _wants_strings("replace", text, old, new)
     if type(most) is not int:
-        refuse("replace", "an integer as its limit", most)
+        raise unfit("replace", "an integer as its limit", most)
     count = text.count(old) if most < 0 else min(text.count(old), most)
     limit(len(text) + count * (len(new) - len(old)))
     return str(text.replace(old, new, count))
@@ -130,7 +130,7 @@ def substring(text: Any, start: Any, end: Any = None) -> str:
     _wants_strings("substring", text)
     end = len(text) if end is None else end
     if type(start) is not int or type(end) is not int:
-        refuse("substring", "integers as places", start, end)
+        raise unfit("substring", "integers as places", start, end)
     if not 0 <= start <= end <= len(text):
         raise EvaluationError(f"there is no part {start} to {end} in a string of {len(text)} characters")
     return str(text[start:end])
@@ -164,5 +164,3 @@ def _wants_strings(name: str, *values: Any) -> None:
     for value in values:
         if type(value) is not str:
             raise EvaluationError(f"`{name}` wants strings, got {kind(value)}")
-
-

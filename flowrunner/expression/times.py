@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any
 
-from flowrunner.expression.operators import EvaluationError, check, refuse
+from flowrunner.expression.operators import EvaluationError, check, unfit
 from flowrunner.message import NANOSECONDS
 from flowrunner.options import parse_duration
 
@@ -25,7 +25,7 @@ def timestamp(value: Any) -> int:
     if type(value) is int:
         return value
     if type(value) is not str:
-        refuse("timestamp", "a string such as 2026-03-01T10:00:00Z", value)
+        raise unfit("timestamp", "a string such as 2026-03-01T10:00:00Z", value)
     match = _TIMESTAMP.fullmatch(value)
     if match is None:
         raise EvaluationError("`timestamp` wants a time such as 2026-03-01T10:00:00Z, with its offset")
@@ -40,7 +40,7 @@ def duration(value: Any) -> int:
     if type(value) is int:
         return value
     if type(value) is not str:
-        refuse("duration", "a string such as 1h30m", value)
+        raise unfit("duration", "a string such as 1h30m", value)
     text = value.removeprefix("-")
     if not re.fullmatch(r"[0-9a-z.]{2,64}", text):
         raise EvaluationError("`duration` wants a length of time such as 1h30m")
@@ -76,9 +76,9 @@ def check_zone(name: str) -> None:
 def _part(name: str, part: Callable[[datetime], int]) -> Callable[..., int]:
     def function(time: Any, zone: Any = "UTC") -> int:
         if type(time) is not int:
-            refuse(name, "a time in nanoseconds", time)
+            raise unfit(name, "a time in nanoseconds", time)
         if type(zone) is not str:
-            refuse(name, "the name of a time zone", zone)
+            raise unfit(name, "the name of a time zone", zone)
         moment = _EPOCH + timedelta(seconds=time // NANOSECONDS)
         return part(moment if zone == "UTC" else moment.astimezone(_zone(zone)))
 
@@ -89,7 +89,7 @@ def _part(name: str, part: Callable[[datetime], int]) -> Callable[..., int]:
 def milliseconds(time: Any, zone: Any = "UTC") -> int:
     """Return the milliseconds within the second."""
     if type(time) is not int or type(zone) is not str:
-        refuse("getMilliseconds", "a time in nanoseconds", time)
+        raise unfit("getMilliseconds", "a time in nanoseconds", time)
     return time % NANOSECONDS // 1_000_000
 
 
