@@ -1,0 +1,202 @@
+"""The life of the connection of one flow to one broker: connect, subscribe, receive, reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+from flowrunner import ConnectionContext, SourceContext, Status
+from flowrunner_nodes._mqtt_client import MqttClient
+from flowrunner_nodes._mqtt_inbox import Inbox, Ledger
+from flowrunner_nodes._mqtt_packets import Publish
+from flowrunner_nodes._mqtt_router import Router, Wish
+from flowrunner_nodes._mqtt_settings import LinkError, Settings
+from flowrunner_nodes._mqtt_subscribing import Subscribing
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts at the most, and between two when a person must act."""
+FIRST_PAUSE = 0.5
+STABLE = 30.0
+"""Seconds that a connection must live for the next attempts to be quick again."""
+_TAKEN_OVER = 142
+_TOLD_EVERY = 10.0
+_STORM = 3
+"""Short connections in a row that look like two clients pushing each other out."""
+
+_WORDS = {
+    "unrouted": "messages that no node wants; their old subscriptions are being removed",
+    "malformed": "messages that are not valid MQTT were acknowledged and left out",
+    "too_large": "messages longer than `max_packet` were acknowledged and left out",
+    "stale_acks": "messages became safe after their connection had gone; the broker sends them again",
+}
+
+
+class Hub:
+    """Keeps a flow connected to a broker and its nodes' inboxes filled."""
+
+    def __init__(self, settings: Settings, context: ConnectionContext) -> None:
+        self.counts: Counter[str] = Counter()
+        """What happened to the connection: ``unrouted``, ``malformed``, ``too_large``, ``session_lost`` …"""
+        self._settings = settings
+        self._context = context
+        self._router = Router(self.counts)
+        self._client: MqttClient | None = None
+        self._ledger = Ledger(lambda _: None, self.counts)
+        self._subscribing = Subscribing(self._router, context, self.counts)
+        self._pressure: asyncio.TimerHandle | None = None
+        self._had_session = False
+        self._failures = 0
+        self._short_lives = 0
+        self._told: Counter[str] = Counter()
+        self._tell_after = 0.0
+
+    def attach(self, context: SourceContext, wish: Wish) -> Inbox:
+        """Return the inbox of a node; what arrives for its filters is put there from now on."""
+        inbox = self._router.inboxes.get(context.node)
+        if inbox is None:
+            inbox = self._router.inboxes[context.node] = Inbox(context, self._on_space)
+        inbox.context = context
+        inbox.leaving_since = None
+        self._router.want(context.node, wish)
+        self._subscribing.changed.set()
+        return inbox
+
+    def detach(self, node: str) -> None:
+        """Forget a node, unless it is attached again within ``LINGER`` seconds."""
+        self._router.inboxes[node].leaving_since = asyncio.get_running_loop().time()
+        self._subscribing.changed.set()
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled."""
+        try:
+            while True:
+                error, lived = await self._connect_once()
+                await asyncio.sleep(self._judge(error, lived))
+                self._context.reconnects += 1
+        finally:
+            self._context.report("stopped")
+
+    async def _connect_once(self) -> tuple[LinkError, float]:
+        """Connect, serve until the connection is lost; return why and how many seconds it lived."""
+        loop = asyncio.get_running_loop()
+        client = self._client = MqttClient(self._settings, self)
+        self._ledger = Ledger(client.send, self.counts)
+        self._router.refused = False
+        accepted = None
+        try:
+            await client.open()
+            accepted = loop.time()
+            self._greet(client)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(client.keep_alive()),
+                    group.create_task(self._subscribing.keep(client)),
+                ]
+                await asyncio.wait([client.lost])
+                for task in tasks:
+                    task.cancel()
+            error = client.lost.result()
+        except LinkError as refused:
+            error = refused
+        finally:
+            self._relax()
+            self._ledger.close()
+            client.close()
+            self._client = None
+            self._tell(loop.time())
+        return error, 0.0 if accepted is None else loop.time() - accepted
+
+    def _greet(self, client: MqttClient) -> None:
+        if self._had_session and not client.session_present and self._settings.session_expiry:
+            self.counts["session_lost"] += 1
+            self._context.log.warning(
+                "the broker has lost the session: what was published meanwhile is missing",
+                flow=self._context.flow,
+                connection=self._context.name,
+            )
+        self._had_session = True
+
+    def _judge(self, error: LinkError, lived: float) -> float:
+        """Report a lost connection; return the seconds to wait before the next attempt."""
+        if self._router.refused:
+            return 0.0
+        if lived >= STABLE:
+            self._failures = self._short_lives = 0
+        self._failures += 1
+        self._short_lives = self._short_lives + 1 if lived else 0
+        reason = error.reason
+        pause = _jitter(0, FIRST_PAUSE, self._failures)
+        if error.code == _TAKEN_OVER or self._short_lives >= _STORM:
+            self.counts["takeovers"] += 1
+            reason += f"; is there another client with the client id `{self._settings.client_id}`?"
+            pause = _jitter(0.5, 4 * FIRST_PAUSE, self._failures)
+        if error.operator:
+            pause = _jitter(0.5, LONGEST_PAUSE, 0)
+        status: Status = "failed" if error.operator else "degraded"
+        self._context.report(status, reason)
+        for inbox in self._router.inboxes.values():
+            inbox.context.report(status, reason)
+        return pause
+
+    # Receiving
+
+    def receive(self, publishes: list[Publish]) -> None:
+        """Take in what the socket brought; stop reading when a node has too much."""
+        self._router.deliver(publishes, self._ledger)
+        if self._router.strays:
+            self._subscribing.changed.set()
+        loop = asyncio.get_running_loop()
+        self._tell(loop.time())
+        client = self._client
+        if client is None or client.reading is None or self._pressure is not None:
+            return
+        if any(inbox.level() >= 1 for inbox in self._router.inboxes.values()):
+            client.reading.pause()
+            # Without reading, the answers to our pings are not seen either: half of the time until that kills us.
+            self._pressure = loop.call_later((client.keepalive or 60) / 2, self._overflow)
+
+    def pass_over(self, publishes: list[Publish]) -> None:
+        """Count messages that were too long."""
+        self._router.pass_over(publishes, self._ledger)
+        self._tell(asyncio.get_running_loop().time())
+
+    def _overflow(self) -> None:
+        self._router.overflowing = True
+        if self._client is not None and self._client.reading is not None:
+            self._client.reading.resume()
+
+    def _on_space(self) -> None:
+        if self._pressure is None or any(inbox.level() > 0.5 for inbox in self._router.inboxes.values()):
+            return
+        self._relax()
+        if self._client is None or self._client.reading is None:
+            return
+        if self._router.refused:
+            # Only a new connection makes the broker send again what was not taken in.
+            self._client.fail(LinkError("fetching the messages that were left to the broker"))
+        else:
+            self._client.reading.resume()
+
+    def _relax(self) -> None:
+        if self._pressure is not None:
+            self._pressure.cancel()
+            self._pressure = None
+        self._router.overflowing = False
+
+    def _tell(self, now: float) -> None:
+        """Log what was counted, at most every few seconds."""
+        if now < self._tell_after:
+            return
+        for cause, words in _WORDS.items():
+            if count := self.counts[cause] - self._told[cause]:
+                self._told[cause] += count
+                self._tell_after = now + _TOLD_EVERY
+                self._context.log.warning(
+                    words, flow=self._context.flow, connection=self._context.name, count=count
+                )
+
+
+def _jitter(least: float, first: float, failures: int) -> float:
+    """Return a random part, at least ``least``, of the seconds to wait after so many failures."""
+    return random.uniform(least, 1) * min(LONGEST_PAUSE, first * 2.0 ** min(failures, 16))  # noqa: S311  # no secret
