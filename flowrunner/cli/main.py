@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
-
-EX_USAGE = 2
-EX_SOFTWARE = 70
-"""sysexits.h: a mistake of ours."""
 
 app = typer.Typer(
     name="flowrunner",
@@ -29,9 +26,7 @@ app = typer.Typer(
 
 Paths = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="PATH...", exists=True, show_default=False, help="Flow files, or directories of them."
-    ),
+    typer.Argument(metavar="PATH...", show_default=False, help="Flow files, or directories of them."),
 ]
 HttpHost = Annotated[
     str | None,
@@ -77,24 +72,60 @@ def run(
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help="Journal, checkpoints, dead letters. [default: .flowrunner]",
+            help="Journal, checkpoints, dead letters, last good flows. [default: .flowrunner]",
         ),
     ] = None,
     http_host: HttpHost = None,
     http_port: HttpPort = None,
     log_format: Annotated[
         Literal["auto", "json", "console"] | None,
-        typer.Option(show_default=False, help="How to log; `auto`: console when a terminal."),
+        typer.Option(show_default=False, help="`auto`: console on a terminal, else JSON. [default: auto]"),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(show_default=False, help="What to log."),
+        typer.Option(show_default=False, help="Least level logged. [default: info]"),
     ] = None,
+    journal_max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            show_default=False,
+            help="What the journal of one flow may take on disk. [default: 1GiB]",
+        ),
+    ] = None,
+    journal_retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", show_default=False, help="How long processed records are kept. [default: 24h]"
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="Time between two checkpoints. [default: 10s]"),
+    ] = None,
+    shutdown_grace: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="Time from SIGTERM to the end. [default: 25s]"),
+    ] = None,
+    reload_poll: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", show_default=False, help="How often the flow files are looked at. [default: 1s]"
+        ),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="First part of MQTT client ids. [default: flowrunner]"
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when all sources have ended.")] = False,
 ) -> None:
     """Run flows, and load them again when their files change.
 
-    Every option can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on. Ends with 0 after
-    SIGTERM or Ctrl-C, and with 78 when no valid flow is there to start.
+    Every option but `--once` can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; the token
+    of the HTTP API only there, as FLOWRUNNER_API_TOKEN. Ends with 0 after SIGTERM or Ctrl-C, and with 78 when no
+    valid flow is there to start.
     """
     from flowrunner.cli.run import run
 
@@ -104,8 +135,14 @@ def run(
         "http_port": http_port,
         "log_format": log_format,
         "log_level": log_level,
+        "journal_max_bytes": journal_max_bytes,
+        "journal_retention": journal_retention,
+        "checkpoint_every": checkpoint_every,
+        "shutdown_grace": shutdown_grace,
+        "reload_poll": reload_poll,
+        "instance": instance,
     }
-    raise typer.Exit(run(paths, {name: value for name, value in given.items() if value is not None}))
+    raise typer.Exit(run(paths, _given(given), once=once))
 
 
 @app.command()
@@ -188,21 +225,25 @@ def demo(*, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
     """
     from flowrunner.cli.demo import demo
 
-    given = {"http_host": http_host, "http_port": http_port}
-    raise typer.Exit(demo({name: value for name, value in given.items() if value is not None}))
+    raise typer.Exit(demo(_given({"http_host": http_host, "http_port": http_port})))
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that stand on the command line."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def main() -> NoReturn:
     """Run the command that the arguments name and exit; never shows a traceback unless asked to."""
+    code = 0
     try:
         app(prog_name="flowrunner")
     except FlowrunnerError as error:
-        code = _report(f"error: {error}", error, 1)
+        code = _failed(error, str(error), code=1)
     except Exception as error:
-        text = f"error: internal: {type(error).__name__}: {error}"
-        code = _report(f"{text}\n  = help: {_BUG}", error, EX_SOFTWARE)
+        code = _failed(error, f"internal: {type(error).__name__}: {error}", help=_BUG, code=EX_SOFTWARE)
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0
+        code = end.code if isinstance(end.code, int) else code
     _flush()
     sys.exit(code)
 
@@ -210,13 +251,12 @@ def main() -> NoReturn:
 _BUG = "this is a bug in flowrunner; report it with the output of the same command under FLOWRUNNER_DEBUG=1"
 
 
-def _report(text: str, error: Exception, code: int) -> int:
+def _failed(error: Exception, problem: str, *, help: str | None = None, code: int) -> int:
     if os.environ.get("FLOWRUNNER_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
-    typer.echo(text, err=True)
-    return code
+    return complain(problem, help=help, code=code)
 
 
 def _flush() -> None:

@@ -1,0 +1,1 @@
+"""What is generated from the installed types: JSON Schemas for editors, reference pages for people."""
