@@ -35,7 +35,7 @@ _WITHOUT_ALIAS = "write the value out instead of repeating it"
 _DIVIDE = "put each flow into a file of its own"
 
 
-class Refused(Exception):  # noqa: N818  # ends the reading of one file; reported where it is raised
+class Refused(Exception):  # ends the reading of one file; reported where it is raised
     """The file cannot be read any further."""
 
 

@@ -62,4 +62,6 @@ def parse(text: str, report: Report) -> Document:
     except yaml.MarkedYAMLError as error:
         explain_syntax(error, lines, report)
         return Document(None, lines)
-    return Document(builder.mapping(), lines)
+    root = builder.mapping()
+    report.close_document()
+    return Document(root, lines)

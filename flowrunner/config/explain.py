@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
+from pydantic import BaseModel
 
+from flowrunner.config.annotations import option_names, types_at
 from flowrunner.config.places import Places
-from flowrunner.config.tree import Path
+from flowrunner.config.tree import Path, plain
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -63,8 +65,38 @@ class Shape(msgspec.Struct, frozen=True):
 
     owner: str
     """What they belong to, such as ``throttle``."""
-    names: tuple[str, ...]
-    required: tuple[str, ...]
+    model: type[BaseModel]
+
+    def of(self, at: Path, value: Any) -> Shape:
+        """Return the shape of what is inside, at a path below these options: the model that ``value`` tries to fit."""
+        if not at:
+            return self
+        models = [type for type in types_at(self.model, at) if _is_model(type)]
+        fitting = [model for model in models if isinstance(value, dict) and _fits(model, value)]
+        name = next((part for part in reversed(at) if isinstance(part, str)), self.owner)
+        return Shape(f"`{name}`", (fitting or models or [BaseModel])[0])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The options, as they are written in YAML."""
+        return tuple(option_names(self.model))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The options that have no default."""
+        return tuple(name for name, field in option_names(self.model).items() if field.is_required())
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _fits(model: type[BaseModel], value: Mapping[str, Any]) -> bool:
+    """Whether a value has what tells a member of a union from the others: its ``type``."""
+    for name, field in option_names(model).items():
+        if get_origin(field.annotation) is Literal and value.get(name) not in get_args(field.annotation):
+            return False
+    return True
 
 
 def _explain_one(
@@ -72,17 +104,15 @@ def _explain_one(
 ) -> Finding:
     kind: str = error["type"]
     parts: Path = error["loc"]
-    if kind == "missing":
-        return _missing(
-            path + locate(parts[:-1], path, places), str(parts[-1]), top=len(parts) == 1, shape=shape
-        )
+    if kind in ("missing", "extra_forbidden"):
+        inside = locate(parts[:-1], path, places)
+        return _misnamed(kind, path + inside, str(parts[-1]), shape.of(inside, _plain(places, path + inside)))
     at_key = bool(parts) and parts[-1] == "[key]"
     place = path + locate(parts[:-1] if at_key else parts, path, places)
     name = next((part for part in reversed(place) if isinstance(part, str)), "")
-    if kind == "extra_forbidden":
-        return _unknown(place, name, top=len(place) == len(path) + 1, shape=shape)
     got = _shown(error.get("input"), place, shown)
-    if kind.startswith("FR"):
+    at_key = at_key or place == path
+    if "text" in error.get("ctx", {}):
         return _ours(kind, error["ctx"], place, name, hidden=_hidden(place, shown), at_key=at_key)
     code, message, help = _sentence(kind, error, name, got)
     return Finding(code, message, place, at_key=at_key, help=help)
@@ -100,19 +130,17 @@ def locate(parts: Path, path: Path, places: Places) -> Path:
     return best
 
 
-def _missing(owner: Path, name: str, *, top: bool, shape: Shape) -> Finding:
-    if not top:
-        return Finding("FR021", f"`{name}` is missing in `{owner[-1]}`", owner, at_key=True)
-    help = f"{shape.owner} needs {listing(shape.required)}" if len(shape.required) > 1 else None
-    return Finding("FR021", f"{shape.owner} needs the option `{name}`", owner, at_key=True, help=help)
-
-
-def _unknown(place: Path, name: str, *, top: bool, shape: Shape) -> Finding:
-    if not top:
-        inside = next((part for part in reversed(place[:-1]) if isinstance(part, str)), shape.owner)
-        return Finding("FR020", f"there is no option `{name}` in `{inside}`", place, at_key=True)
+def _misnamed(kind: str, owner: Path, name: str, shape: Shape) -> Finding:
+    if kind == "missing":
+        help = f"{shape.owner} needs {listing(shape.required)}" if len(shape.required) > 1 else None
+        return Finding("FR021", f"{shape.owner} needs the option `{name}`", owner, at_key=True, help=help)
     help = did_you_mean(name, shape.names, f"{shape.owner} has {listing(shape.names)}")
-    return Finding("FR020", f"{shape.owner} has no option `{name}`", place, at_key=True, help=help)
+    return Finding("FR020", f"{shape.owner} has no option `{name}`", (*owner, name), at_key=True, help=help)
+
+
+def _plain(places: Places, path: Path) -> Any:
+    tree = places.find(path)
+    return plain(tree) if tree is not None else None
 
 
 def _hidden(place: Path, shown: Mapping[Path, str]) -> str | None:

@@ -17,6 +17,8 @@ _BY_START = {
     "*": ("a value cannot begin with `*`", 'write it in quotes: "*"'),
     "@": ("a value cannot begin with `@`", _QUOTE),
     "%": ("a value cannot begin with `%`", _QUOTE),
+    "!": ("a value cannot begin with `!`", _QUOTE),
+    "&": ("a value cannot begin with `&`", _QUOTE),
     "`": ("a value cannot begin with a backquote", _QUOTE),
 }
 _BY_PROBLEM = [
@@ -34,10 +36,10 @@ _BY_PROBLEM = [
     ("',' or ']'", "the list in brackets has no end", "separate values with commas and close it with ]"),
     ("',' or '}'", "the mapping in braces has no end", "separate entries with commas and close it with }"),
     ("comment or", "a value cannot begin with `>` or `|`", _QUOTE),
-    ("undefined tag", "the YAML tag is not supported", TAG_HELP),
     ("directive", "a line cannot begin with `%`", _QUOTE),
     ("document start", "text stands after the end of the document", "put each flow into a file of its own"),
 ]
+_SPECIAL = re.compile(r"\s*(?:- )*(?:[\w.-]+:\s+)?(?P<char>[!&*])\S")
 _NO_SPACE = re.compile(r"\s*(?:- )?[A-Za-z_]\w*:[^\s/]")
 _TEXT_AFTER_QUOTES = re.compile(r"""\s*(?:- |\w+:\s)\s*(?:"[^"]*"|'[^']*')\s*[^\s#]""")
 
@@ -52,15 +54,18 @@ def explain_syntax(error: yaml.MarkedYAMLError, lines: list[str], report: Report
     row = min(row, len(lines) - 1)
     if column == 0 and row > 0 and not lines[row]:
         row, column = row - 1, max(len(lines[row - 1]) - 1, 0)
-    line = lines[row]
     if "alias" in (error.context or ""):
-        column = line.rfind("*", 0, column + 1)
+        column = lines[row].rfind("*", 0, column + 1)
+    elif "anchor" in (error.context or "") and (special := _SPECIAL.match(lines[row])) is not None:
+        column = special.start("char")
     message, help = _explain(problem, row, column, lines)
     report.add("FR001", Span(row + 1, column + 1, column + 2), message, help=help)
 
 
 def _explain(problem: str, row: int, column: int, lines: list[str]) -> tuple[str, str]:
     line = lines[row]
+    if "undefined tag" in problem:
+        return "the YAML tag is not supported", TAG_HELP
     if line[column : column + 1] in _BY_START:
         return _BY_START[line[column]]
     if "mapping values" in problem:

@@ -10,9 +10,9 @@ import msgspec
 from pydantic import ValidationError
 
 from flowrunner.config.document import decode, parse
-from flowrunner.config.explain import did_you_mean, explain, listing
+from flowrunner.config.explain import Shape, did_you_mean, explain, listing
 from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
-from flowrunner.config.options import OptionReader, shape_of
+from flowrunner.config.options import OptionReader
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
 from flowrunner.config.tree import Path, plain
@@ -119,7 +119,7 @@ class _Loader:
         try:
             FlowConfig.model_validate(values)
         except ValidationError as refused:
-            shape = shape_of(FlowConfig, "a flow file")
+            shape = Shape("a flow file", FlowConfig)
             errors = refused.errors(include_url=False)
             for finding in explain(errors, (), self._places, shape, {}):
                 place = self._places.key if finding.at_key else self._places.value

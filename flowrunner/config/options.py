@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from flowrunner.config.annotations import option_names
 from flowrunner.config.explain import Finding, Shape, explain, locate
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
@@ -78,6 +77,11 @@ class OptionReader:
                 return model.model_validate(filled)
             except ValidationError as refused:
                 errors = refused.errors(include_url=False)
+            except Exception as error:
+                help = "its options could not be checked; tell the author of its package"
+                message = f"{owner} has a mistake of its own: {type(error).__name__}"
+                self._report.add("FR011", self._places.key(path), message, help=help)
+                return None
             located = [locate(error["loc"], path, self._places) for error in errors]
             touched = [use for at, use in uses.items() if any(_touches(place, at) for place in located)]
             again = [use for use in touched if use.chosen + 1 < len(use.values)]
@@ -93,7 +97,7 @@ class OptionReader:
             if error["type"] in ("missing", "extra_forbidden")
             or not any(_touches(place, at) for at in guessed)
         ]
-        for finding in explain(real, path, self._places, shape_of(model, owner), shown):
+        for finding in explain(real, path, self._places, Shape(owner, model), shown):
             self._add(finding)
         return None
 
@@ -205,10 +209,3 @@ def _fill(value: Any, at: Path, replaced: Mapping[Path, Json]) -> Any:
 
 def _touches(place: Path, at: Path) -> bool:
     return place[: len(at)] == at or at[: len(place)] == place
-
-
-def shape_of(model: type[BaseModel], owner: str) -> Shape:
-    """Return what a user is told about the options of a model: their names as written in YAML."""
-    names = option_names(model)
-    required = tuple(name for name, field in names.items() if field.is_required() and name != "type")
-    return Shape(owner, tuple(names), required)

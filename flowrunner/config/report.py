@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrunner.diagnostics import CODES, Diagnostic, Severity, Span
+from flowrunner.diagnostics import Diagnostic, Severity, Span, code_info
 
 
 class Report:
@@ -11,6 +11,7 @@ class Report:
     def __init__(self, file: str) -> None:
         self.path = file
         self.diagnostics: list[Diagnostic] = []
+        self._unreadable: list[Span] = []
 
     @property
     def count(self) -> int:
@@ -22,6 +23,14 @@ class Report:
         """Whether there is an error among them."""
         return any(found.severity == "error" for found in self.diagnostics)
 
+    def close_document(self) -> None:
+        """From now on say nothing more of the places that are already known to be unreadable."""
+        self._unreadable = [
+            Span(found.line, found.column, found.end_column)
+            for found in self.diagnostics
+            if found.severity == "error"
+        ]
+
     def add(
         self,
         code: str,
@@ -32,13 +41,15 @@ class Report:
         severity: Severity | None = None,
     ) -> None:
         """Note a diagnostic at a place; its severity is that of the code unless given."""
+        if any(_overlap(span, known) for known in self._unreadable):
+            return
         self.diagnostics.append(
             Diagnostic(
                 file=self.path,
                 line=span.line,
                 column=span.column,
                 end_column=span.end_column,
-                severity=severity or CODES[code].severity,
+                severity=severity or code_info(code).severity,
                 code=code,
                 message=message,
                 help=help,
@@ -48,3 +59,7 @@ class Report:
     def file(self, code: str, message: str, *, help: str | None = None) -> None:
         """Note a diagnostic of the file as a whole."""
         self.add(code, Span(0, 0, 0), message, help=help)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.line == other.line and one.column < other.end_column and other.column < one.end_column

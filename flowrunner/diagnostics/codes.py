@@ -43,11 +43,23 @@ CODES = {
     "FR023": CodeInfo("A value is out of range"),
     "FR024": CodeInfo("A value is none of those allowed"),
     "FR025": CodeInfo("A value has the wrong form"),
-    "FR026": CodeInfo("A name has characters that names cannot have"),
+    "FR026": CodeInfo("A name cannot be used here"),
+    "FR027": CodeInfo("A cron expression cannot be read"),
     "FR028": CodeInfo("A name has a meaning of its own"),
+    "FR029": CodeInfo("A path does not lead into a message"),
     "FR030": CodeInfo("A duration cannot be read"),
     "FR031": CodeInfo("A number needs a unit"),
     "FR032": CodeInfo("A size cannot be read"),
+    "FR033": CodeInfo("QoS 2 is not supported"),
+    "FR034": CodeInfo("A topic filter cannot be read"),
+    # Expressions
+    "FR040": CodeInfo("An expression cannot be read"),
+    "FR041": CodeInfo("An expression names something that there is not"),
+    "FR042": CodeInfo("A function is called wrongly"),
+    "FR043": CodeInfo("An expression is too long or too deep"),
+    "FR044": CodeInfo("An expression asks for the present time"),
+    "FR045": CodeInfo("A constant in an expression cannot be used"),
+    "FR046": CodeInfo("An expression can only fail"),
     # Variables and secrets
     "FR050": CodeInfo("A variable is not set", "warning"),
     "FR051": CodeInfo("A variable is written wrongly"),
@@ -59,3 +71,11 @@ CODES = {
     "FR061": CodeInfo("A file cannot be read"),
     "FR062": CodeInfo("There is no flow file"),
 }
+
+
+def code_info(code: str) -> CodeInfo:
+    """Return what is known of a code; node types of other packages may have codes of their own."""
+    return CODES.get(code, _FOREIGN)
+
+
+_FOREIGN = CodeInfo("A node type refuses its options")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowrunner.diagnostics.codes import CODES
+from flowrunner.diagnostics.codes import code_info
 from flowrunner.diagnostics.diagnostic import Diagnostic
 from flowrunner.diagnostics.source import excerpt, printable, split_lines
 
@@ -56,7 +56,7 @@ def _github(found: Diagnostic) -> str:
     facts: dict[str, object] = {"file": found.file}
     if found.line:
         facts |= {"line": found.line, "col": found.column, "endColumn": found.end_column}
-    facts["title"] = f"{found.code} {CODES[found.code].title}"
+    facts["title"] = f"{found.code} {code_info(found.code).title}"
     text = found.message if found.help is None else f"{found.message}\nhelp: {found.help}"
     properties = ",".join(f"{name}={_escape(str(value), ':,')}" for name, value in facts.items())
     return f"::{found.severity} {properties}::{_escape(text, '')}"
@@ -79,7 +79,7 @@ def render_sarif(found: Sequence[Diagnostic], version: str) -> str:
 
 
 def _rule(code: str) -> dict[str, Any]:
-    info = CODES[code]
+    info = code_info(code)
     return {
         "id": code,
         "shortDescription": {"text": f"{info.title}."},

@@ -46,6 +46,8 @@ class _Checker:
         self._places = places
         self._used: set[str] = set()
         """The nodes with a wire at a port other than ``errors``, or at one that there is not."""
+        self._wired = True
+        """Whether every ``from`` says where it leads; else an unused output is no mistake of its own."""
 
     def wires(self, entry: NodeEntry) -> list[Wire]:
         """Check and return the wires that end at a node."""
@@ -72,6 +74,7 @@ class _Checker:
             self._report.add("FR016", span, message, help="set it on the nodes that read from the source")
 
     def _unwired(self, entry: NodeEntry, at: Path) -> None:
+        self._wired = False
         place = at if self._places.find(at) is not None else entry.path
         others = [id for id in self._nodes if id != entry.id]
         help = (
@@ -102,6 +105,7 @@ class _Checker:
             if isinstance(value, str):
                 found.append(_Reference(value, path))
             elif value is not None:
+                self._wired = False
                 help = "write `from: node`, `from: node.port`, or a list of these"
                 self._report.add("FR022", self._places.value(path), "`from` must name nodes", help=help)
         return found
@@ -112,6 +116,7 @@ class _Checker:
         port = port if dot else "out"
         span = self._places.text(reference.path, 0, len(id))
         if "${" in reference.text:
+            self._wired = False
             help = "write the id of the node"
             self._report.add(
                 "FR053", self._places.value(reference.path), "`from` cannot have a variable", help=help
@@ -119,6 +124,7 @@ class _Checker:
             return None
         source = self._nodes.get(id)
         if source is None:
+            self._wired = False
             others = [name for name in self._nodes if name != target]
             help = did_you_mean(id, others, f"the flow has {listing(others)}" if others else "add the node")
             self._report.add("FR012", span, f"there is no node `{id}`", help=help)
@@ -157,6 +163,8 @@ class _Checker:
 
     def unused(self) -> None:
         """Warn of sources and transforms whose messages go nowhere."""
+        if not self._wired:
+            return
         for entry in self._nodes.values():
             if entry.type is not None and entry.type.kind != "sink" and entry.id not in self._used:
                 help = f"add a node with `from: {entry.id}`, or remove `{entry.id}`"
