@@ -1,0 +1,150 @@
+"""The HTTP session of an `influxdb` connection: influxdb-client's transport, with our own limits around it.
+
+docs/decisions/0010-influxdb-transport.md says which parts of the client are used and why no others.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from influxdb_client.service.write_service import WriteService
+from isal import igzip
+
+from flowrunner import NANOSECONDS, format_duration
+from flowrunner_nodes._influx_answer import Answer, Target, Unreachable, parse_retry_after
+
+if TYPE_CHECKING:
+    from flowrunner_nodes.influxdb import InfluxdbOptions
+
+_MAX_BODY = 65_536
+_V1_PRECISIONS = {"ns": "n", "us": "u", "ms": "ms", "s": "s"}
+_V3_PRECISIONS = {"ns": "nanosecond", "us": "microsecond", "ms": "millisecond", "s": "second"}
+
+
+class HttpSession:
+    """An open session. Made inside the running event loop; must be closed."""
+
+    def __init__(self, options: InfluxdbOptions, now: Callable[[], int]) -> None:
+        self._options = options
+        self._now = now
+        client: Any = InfluxDBClientAsync  # its methods have no types
+        self._client = client(
+            url=options.url,
+            timeout=aiohttp.ClientTimeout(total=options.timeout / NANOSECONDS),
+            verify_ssl=not options.tls.insecure,
+            ssl_ca_cert=options.tls.ca,
+            allow_redirects=False,  # the token is for this host alone
+        )
+        self._api = self._client.api_client
+        service: Any = WriteService
+        self._writes = service(self._api)
+        authorization = _authorization(options)
+        if authorization is not None:
+            self._api.set_default_header("Authorization", authorization)
+        self._secrets = _secrets(options, authorization)
+
+    async def close(self) -> None:
+        """Close the connections to the server."""
+        await self._client.close()
+
+    async def ping(self) -> Answer:
+        """Ask the server for a sign of life."""
+        return await self._answer(self._api.call_api("/ping", "GET", _preload_content=False))
+
+    async def post(self, target: Target, lines: bytes) -> Answer:
+        """Send lines; raises :class:`Unreachable`."""
+        gzip = self._options.compression == "gzip"
+        body = igzip.compress(lines, compresslevel=1, mtime=0) if gzip else lines
+        encoding = "gzip" if gzip else "identity"
+        send = {1: self._post_v1, 2: self._post_v2, 3: self._post_v3}[self._options.version]
+        return await self._answer(send(target, body, encoding))
+
+    def _post_v1(self, target: Target, body: bytes, encoding: str) -> Awaitable[Any]:
+        query = [("db", target.bucket), ("precision", _V1_PRECISIONS[target.precision])]
+        return self._post_raw("/write", query, body, encoding)
+
+    def _post_v2(self, target: Target, body: bytes, encoding: str) -> Awaitable[Any]:
+        post: Awaitable[Any] = self._writes.post_write_async(
+            org=self._options.org,
+            bucket=target.bucket,
+            body=body,
+            precision=target.precision,
+            content_encoding=encoding,
+            _preload_content=False,
+        )
+        return post
+
+    def _post_v3(self, target: Target, body: bytes, encoding: str) -> Awaitable[Any]:
+        query = [("db", target.bucket), ("precision", _V3_PRECISIONS[target.precision])]
+        return self._post_raw("/api/v3/write_lp", query, body, encoding)
+
+    def _post_raw(
+        self, path: str, query: list[tuple[str, str]], body: bytes, encoding: str
+    ) -> Awaitable[Any]:
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Encoding": encoding}
+        post: Awaitable[Any] = self._api.call_api(
+            path, "POST", query_params=query, header_params=headers, body=body, _preload_content=False
+        )
+        return post
+
+    async def _answer(self, request: Awaitable[Any]) -> Answer:
+        try:
+            response: aiohttp.ClientResponse = await request
+            try:
+                return await self._read(response)
+            finally:
+                response.close()  # a no-op once the body has been read: the connection is then kept
+        except TimeoutError:
+            limit = format_duration(self._options.timeout)
+            raise Unreachable(f"{self._options.url} did not answer within {limit}") from None
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+            raise Unreachable(
+                self._mask(f"{self._options.url}: {str(error) or type(error).__name__}")
+            ) from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+        headers = response.headers
+        location = headers.get("Location")
+        return Answer(
+            status=response.status,
+            body="" if response.status < 300 else self._mask(await _read_start(response)),
+            retry_after=parse_retry_after(
+                headers.get("Retry-After"), headers.get("Date"), self._now() / NANOSECONDS
+            ),
+            location=None if location is None else self._mask(location),
+        )
+
+    def _mask(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _authorization(options: InfluxdbOptions) -> str | None:
+    if options.token is not None:
+        scheme = "Bearer" if options.version == 3 else "Token"
+        return f"{scheme} {options.token.get_secret_value()}"
+    if options.username is not None and options.password is not None:
+        pair = f"{options.username}:{options.password.get_secret_value()}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+    return None
+
+
+def _secrets(options: InfluxdbOptions, authorization: str | None) -> list[str]:
+    """Return what an answer must not show, should a server or a proxy repeat what it was sent."""
+    secrets = [] if options.password is None else [options.password.get_secret_value()]
+    return secrets if authorization is None else [authorization.partition(" ")[2], *secrets]
+
+
+async def _read_start(response: aiohttp.ClientResponse) -> str:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(8192):
+        body += chunk
+        if len(body) >= _MAX_BODY:
+            break
+    return body[:_MAX_BODY].decode(errors="replace")

@@ -1,0 +1,200 @@
+"""Points of a time series: how messages become them, the same for every sink that writes points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from flowrunner import EVALUATION_ERRORS, Message, MessageError, NodeOptions, Value, option_error
+from flowrunner_nodes._scalars import (
+    CONVERTERS,
+    INT64,
+    FieldType,
+    Scalar,
+    clean_string,
+    is_unicode,
+    kind_of,
+    shown,
+    tag_text,
+    to_float,
+)
+
+type Series = tuple[str, ...]
+"""The measurement and the text of each tag in the order of ``PointReader.tag_names``, ``""`` for a tag left out."""
+
+_RESERVED_TAGS = frozenset({"time", "_measurement", "_field"})
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]|\\(?=[\\,= ]|\Z)")
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse (:class:`MessageError`) a measurement, tag or field name that line protocol cannot carry.
+
+    Refused and not replaced: two series that differ only there would become one.
+    """
+    if not name:
+        raise MessageError(f"the {what} is empty")
+    if found := _UNWRITABLE.search(name):
+        if found[0] == "\\":
+            raise MessageError(
+                f"the {what} {shown(name)} has a backslash at its end or before a backslash, comma, equals sign "
+                "or space, which line protocol cannot express"
+            )
+        raise MessageError(f"the {what} {shown(name)} contains a control character")
+    if not is_unicode(name):
+        raise MessageError(f"the {what} {shown(name)} is not valid Unicode")
+
+
+def check_field_name(name: str) -> None:
+    """Refuse a field name that line protocol cannot carry or that InfluxDB keeps for itself."""
+    check_name("field name", name)
+    if name == "time":
+        raise MessageError(
+            "a field cannot be called `time`: InfluxDB reserves that name; rename it with a `map`"
+        )
+
+
+def _check_keys[V](values: dict[str, V], check: Callable[[str], None]) -> dict[str, V]:
+    for name in values:
+        try:
+            check(name)
+        except MessageError as error:
+            raise option_error("FR026", f"{error}", help="take another name") from None
+    return values
+
+
+def _check_tag_key(name: str) -> None:
+    check_name("tag name", name)
+    if name in _RESERVED_TAGS:
+        raise MessageError(f"a tag cannot be called `{name}`: InfluxDB reserves that name")
+
+
+def _check_tags[V](tags: dict[str, V]) -> dict[str, V]:
+    return _check_keys(tags, _check_tag_key)
+
+
+def _check_fields[V](fields: dict[str, V]) -> dict[str, V]:
+    return _check_keys(fields, check_field_name)
+
+
+class PointOptions(NodeOptions):
+    """Which point a message becomes."""
+
+    measurement: Annotated[
+        Value,
+        Field(
+            description="The measurement: a text, or a CEL expression that begins with `=`.",
+            examples=["climate", "=payload.device_class"],
+        ),
+    ]
+    tags: Annotated[
+        dict[str, Value],
+        AfterValidator(_check_tags),
+        Field(
+            description="The tags by name; a tag that is null or empty is left out.",
+            examples=[{"sensor": "=topic", "site": "home"}],
+        ),
+    ] = Field(default_factory=dict)
+    fields: Annotated[
+        Annotated[dict[str, Value], Field(min_length=1), AfterValidator(_check_fields)] | None,
+        Field(
+            description="The fields by name; without it every number, bool and string of the payload is a field.",
+            examples=[{"temperature": "=payload.temperature"}],
+        ),
+    ] = None
+    types: Annotated[
+        dict[str, FieldType],
+        AfterValidator(_check_fields),
+        Field(
+            description="The type of a field, for those that must not be taken as they come; numbers are floats.",
+            examples=[{"samples": "int"}],
+        ),
+    ] = Field(default_factory=dict)
+
+
+class PointReader:
+    """Reads the parts of a point out of messages; everything that the options settle is settled here once."""
+
+    def __init__(self, options: PointOptions) -> None:
+        self.tag_names = tuple(sorted(options.tags))
+        self.non_finite = 0
+        """How many fields were left out so far because they were not finite numbers."""
+        self._series = {"measurement": options.measurement} | {
+            name: options.tags[name] for name in self.tag_names
+        }
+        self._functions = [(name, value.function) for name, value in self._series.items()]
+        self._fields = options.fields
+        self.types = frozenset(options.types)
+        """The names of the fields whose type is declared."""
+        self._convert = {name: CONVERTERS[kind] for name, kind in options.types.items()}
+
+    def series(self, message: Message) -> Series:
+        """Return the measurement and tags of a message; raises :class:`MessageError`."""
+        texts = []
+        name = ""
+        try:
+            for name, function in self._functions:
+                value = function(message)
+                texts.append(value if value.__class__ is str else tag_text(name, value))
+        except EVALUATION_ERRORS as error:
+            raise MessageError(f"`{name}`: {self._series[name].reason(error)}") from None
+        return tuple(texts)
+
+    def fields(self, members: Mapping[str, Any]) -> dict[str, Scalar]:
+        """Return the fields that members make: finite floats, 64-bit ints, bools and clean strings, at least one.
+
+        Raises :class:`MessageError` when there is none or one cannot be written.
+        """
+        fields: dict[str, Scalar] = {}
+        try:
+            self._collect(members, fields)
+        except RecursionError:
+            raise MessageError("the payload is nested too deeply to be flattened into fields") from None
+        if not fields:
+            raise MessageError("the point has no field: nothing in it is a finite number, a bool or a string")
+        return fields
+
+    def members(self, message: Message) -> Mapping[str, Any]:
+        """Return what the fields are made of, as it comes: the payload, or the values of the option `fields`."""
+        payload = message.payload
+        if self._fields is None:
+            return payload if payload.__class__ is dict else {"value": payload}
+        members = {}
+        for name, value in self._fields.items():
+            try:
+                members[name] = value.function(message)
+            except EVALUATION_ERRORS as error:
+                raise MessageError(f"field `{name}`: {value.reason(error)}") from None
+        return members
+
+    def _collect(self, members: Mapping[str, Any], fields: dict[str, Scalar], prefix: str = "") -> None:
+        convert = self._convert
+        for name, value in members.items():
+            name = prefix + name if prefix else name
+            if convert and name in convert and value is not None:
+                value = convert[name](name, value)
+            kind = value.__class__
+            if kind is float:
+                if value - value != 0.0:  # only nan and the infinities differ from themselves so
+                    self.non_finite += 1
+                    continue
+            elif kind is not bool:
+                if kind is str:
+                    value = clean_string(name, value)
+                elif kind is not int or not -INT64 <= value < INT64:
+                    self._collect_rare(name, value, fields)
+                    continue
+            if name in fields:
+                raise MessageError(f"two members of the payload would both be the field `{name}`")
+            fields[name] = value
+
+    def _collect_rare(self, name: str, value: Any, fields: dict[str, Scalar]) -> None:
+        """Take what is not a scalar: mappings are flattened, null is left out, and so are lists of a payload."""
+        if isinstance(value, dict):
+            self._collect(value, fields, f"{name}_")
+        elif isinstance(value, int):
+            self._collect({name: to_float(name, value)}, fields)
+        elif value is not None and not (isinstance(value, list) and self._fields is None):
+            raise MessageError(f"field `{name}` must be a number, a bool or a string, got {kind_of(value)}")

@@ -1,0 +1,198 @@
+"""The connection type `influxdb`: one HTTP session to an InfluxDB for all nodes of a flow that write to it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from flowrunner import (
+    Connection,
+    ConnectionContext,
+    Options,
+    PositiveDuration,
+    Secret,
+    connection_type,
+    option_error,
+)
+from flowrunner_nodes._influx_answer import Answer, Target, Unreachable
+
+if TYPE_CHECKING:
+    from flowrunner_nodes._influx_http import HttpSession
+
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 30.0
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # reading it is the check
+    except ValueError:
+        return None
+    return parts
+
+
+def _check_url(url: str) -> str:
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise option_error(
+            "FR025",
+            "`{name}` must begin with http:// or https:// and name a host",
+            help="write http://influxdb:8086",
+        )
+    if parts.username or parts.password:
+        raise option_error(
+            "FR025",
+            "`{name}` must not contain a user or a password",
+            help="use `token`, or `username` and `password`",
+        )
+    if parts.query or parts.fragment:
+        raise option_error(
+            "FR025", "`{name}` must end before the `?` or `#`", help="write http://influxdb:8086"
+        )
+    return url.rstrip("/")
+
+
+def _check_header(secret: Secret | None) -> Secret | None:
+    if secret is not None and re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()) is None:
+        raise option_error(
+            "FR025",
+            "`{name}` contains characters that no token has",
+            help="look for a line break, a space or quotation marks around it",
+        )
+    return secret
+
+
+class TlsOptions(Options):
+    """How the server's certificate is checked; only for `https`."""
+
+    ca: Annotated[
+        str | None,
+        Field(description="A PEM file with the authorities to trust.", examples=["/run/secrets/ca.pem"]),
+    ] = None
+    insecure: Annotated[
+        bool, Field(description="Whether to accept any certificate, also a forged one.", examples=[False])
+    ] = False
+
+
+class InfluxdbOptions(Options):
+    """An InfluxDB server, or one that takes its writes: InfluxDB 2.7 and later, 1.x, 3 Core, VictoriaMetrics."""
+
+    url: Annotated[
+        str,
+        AfterValidator(_check_url),
+        Field(description="Where the server listens.", examples=["http://influxdb:8086"]),
+    ]
+    version: Annotated[
+        Literal[1, 2, 3],
+        Field(description="The write endpoint: `/write` (1), `/api/v2/write` (2) or `/api/v3/write_lp` (3)."),
+    ] = 2
+    org: Annotated[
+        str | None,
+        Field(description="The organization; needed for version 2.", min_length=1, examples=["home"]),
+    ] = None
+    token: Annotated[
+        Secret | None,
+        AfterValidator(_check_header),
+        Field(description="The API token; it may write to the bucket.", examples=["${INFLUX_TOKEN}"]),
+    ] = None
+    username: Annotated[
+        str | None, Field(description="The user, only for version 1.", min_length=1, examples=["flowrunner"])
+    ] = None
+    password: Annotated[
+        Secret | None,
+        Field(description="The user's password, only for version 1.", examples=["${INFLUX_PASSWORD}"]),
+    ] = None
+    timeout: Annotated[
+        PositiveDuration,
+        Field(description="The longest a request may take, from connecting to the answer.", examples=["10s"]),
+    ] = "10s"  # type: ignore[assignment]  # validated like any value
+    compression: Annotated[
+        Literal["gzip", "none"], Field(description="How request bodies are compressed.", examples=["gzip"])
+    ] = "gzip"
+    tls: Annotated[
+        TlsOptions,
+        Field(description="How the server's certificate is checked.", examples=[{"ca": "/etc/ca.pem"}]),
+    ] = TlsOptions()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.version == 2 and self.org is None:
+            raise option_error("FR021", "`org` is missing: version 2 needs it", help="name the organization")
+        if (self.username is None) != (self.password is None):
+            raise option_error("FR021", "`username` and `password` go together", help="write both or none")
+        if self.username is not None and (self.version != 1 or self.token is not None):
+            raise option_error(
+                "FR023",
+                "`username` and `password` are for version 1 without a `token`",
+                help="use the `token` alone",
+            )
+        return self
+
+
+@connection_type("influxdb", InfluxdbOptions)
+class InfluxdbConnection(Connection[InfluxdbOptions]):
+    """A session that is opened by the first request and closed when the flow ends."""
+
+    def __init__(self, config: InfluxdbOptions, context: ConnectionContext) -> None:
+        super().__init__(config, context)
+        self._session: HttpSession | None = None
+
+    async def run(self) -> None:
+        """Wait until the server answers at all, then hold the session until cancelled."""
+        try:
+            await self._reach()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the session; the next request opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def post(self, target: Target, lines: bytes) -> Answer:
+        """Send lines and return what the server answered, whatever it was.
+
+        Raises :class:`Unreachable` when there was no whole answer within the time-out.
+        """
+        return await self._ask(lambda session: session.post(target, lines))
+
+    async def _reach(self) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await self._ask(lambda session: session.ping())
+            except Unreachable:
+                await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  # spreads load, no secret
+                wait = min(wait * 2, _LONGEST_WAIT)
+            else:
+                return
+
+    async def _ask(self, request: Callable[[HttpSession], Awaitable[Answer]]) -> Answer:
+        try:
+            answer = await request(self._open())
+        except Unreachable as error:
+            self.context.report("degraded", str(error))
+            raise
+        if self.context.status == "degraded":
+            self.context.reconnects += 1
+        self.context.report("running")
+        return answer
+
+    def _open(self) -> HttpSession:
+        if self._session is None:
+            from flowrunner_nodes import _influx_http
+
+            try:
+                self._session = _influx_http.HttpSession(self.config, self.context.clock.now)
+            except OSError as error:
+                raise Unreachable(f"the file of `tls.ca` cannot be used: {error}") from None
+        return self._session
