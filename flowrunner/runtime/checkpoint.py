@@ -19,7 +19,7 @@ from flowrunner.node import Counters, Timers, Transform
 from flowrunner.runtime.assemble import Assembly, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.journal import Journal
-from flowrunner.runtime.ledger import AFTER_JOURNAL
+from flowrunner.runtime.ledger import kept_out
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
 from flowrunner.runtime.store import Checkpoint, DeadLetter, Store
@@ -99,11 +99,8 @@ class Checkpointer:
         self._position = (self._pump.position, self._pump.clock)
         for name, source in self._assembly.sources.items():
             counters = dump_counters(source.context.counters)
-            kept_out = sum(
-                count for reason, count in counters["dropped"].items() if reason not in AFTER_JOURNAL
-            )
-            counters["received"] = self._pump.pumped.get(name, 0) + kept_out
             counters["source"] = self._pump.pumped.get(name, 0)
+            counters["received"] = counters["source"] + kept_out(source.context.counters)
             self._counters[name] = counters
         self._hand_in("", self._assembly.pumped.steps)
 

@@ -14,6 +14,7 @@ import msgspec
 from flowrunner.node import Counters
 from flowrunner.runtime.assemble import Assembly
 from flowrunner.runtime.pump import Pump
+from flowrunner.runtime.sources import SourceTask
 
 AFTER_JOURNAL = frozenset({"error", "unwired"})
 """Reasons for which a source's messages are dropped behind the journal; all others keep them out of it."""
@@ -47,8 +48,9 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
         for reason, count in counters.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
     return Ledger(
-        received=sum(source.context.counters.received for source in assembly.sources.values())
-        + retired.received,
+        received=sum(_received(source, pump) for source in assembly.sources.values())
+        + retired.received
+        + pump.backlog,
         created=sum(counters.created + counters.copied for counters in everyone),
         written=sum(counters.written for counters in everyone),
         filtered=sum(counters.filtered for counters in everyone),
@@ -61,12 +63,22 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
 
 def in_journal(assembly: Assembly, pump: Pump) -> int:
     """Return the records that were received and that the pump has not read yet."""
-    waiting = pump.backlog
-    for name, source in assembly.sources.items():
-        counters = source.context.counters
-        kept_out = sum(count for reason, count in counters.dropped.items() if reason not in AFTER_JOURNAL)
-        waiting += counters.received - kept_out - pump.pumped.get(name, 0)
-    return waiting
+    read = sum(_read(source, pump) for source in assembly.sources.values())
+    return sum(_received(source, pump) for source in assembly.sources.values()) - read + pump.backlog
+
+
+def kept_out(counters: Counters) -> int:
+    """Return the records that a source dropped before they reached the journal."""
+    return sum(count for reason, count in counters.dropped.items() if reason not in AFTER_JOURNAL)
+
+
+def _read(source: SourceTask, pump: Pump) -> int:
+    return pump.pumped.get(source.context.node, 0) + kept_out(source.context.counters)
+
+
+def _received(source: SourceTask, pump: Pump) -> int:
+    """Return what came in; the pump may have read a record whose commit the source has not heard of yet."""
+    return max(source.context.counters.received, _read(source, pump))
 
 
 def under_way(assembly: Assembly) -> int:

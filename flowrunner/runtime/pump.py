@@ -84,8 +84,8 @@ class Pump:
             if entries:
                 self.caught_up = False
                 await self._process(entries)
-            elif self._next_due() <= self._now():
-                await self._tick(self._now())
+            elif self.clock < self._next_due() <= (now := self._now()):
+                await self._tick(now)
             else:
                 self.caught_up = True
                 if self._drained is not None and not self._drained.done():
@@ -159,7 +159,7 @@ class Pump:
         self._waiter = loop.create_future()
         due = self._next_due()
         handle = None
-        if due != NEVER:
+        if self.clock < due < NEVER:  # a stage that is behind wakes us when it has caught up
             handle = loop.call_later(max(0.0, (due - self._now()) / NANOSECONDS), self.wake)
         try:
             await self._waiter

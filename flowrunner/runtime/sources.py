@@ -33,15 +33,14 @@ class JournalContext(SourceContext):
     def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
         """Hand records to the journal; the future is done when they are safe."""
         future = self._journal.append(self.node, records, cursor)
-        self.counters.received += len(records)
         count = len(records)
 
-        def settle(done: Future[None]) -> None:
-            # The journal did not take them: they are not in the flow. Whoever sent them still has them.
-            if not done.cancelled() and done.exception() is not None:
-                self.counters.drop("journal_error", count)
+        def received(done: Future[None]) -> None:
+            # What the journal did not take is not in the flow: whoever sent it still has it.
+            if done.exception() is None:
+                self.counters.received += count
 
-        future.add_done_callback(settle)
+        future.add_done_callback(received)
         return future
 
     async def emit_records(self, records: Sequence[Record], cursor: Any = None) -> None:

@@ -40,6 +40,20 @@ class Feed(Source[NodeOptions]):
         await asyncio.Event().wait()
 
 
+@node_type("replay")
+class Replay(Source[NodeOptions]):
+    """A source whose records carry the flow clock; it ends when the test says so."""
+
+    drives_clock = True
+
+    def __init__(self, config: NodeOptions, context: Any) -> None:
+        super().__init__(config, context)
+        self.end = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.end.wait()
+
+
 @node_type("keep")
 class Keep(Sink[NodeOptions]):
     """A sink that keeps what it is given; ``refuse`` are the errors that its next writes raise."""
