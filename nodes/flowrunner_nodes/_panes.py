@@ -1,0 +1,151 @@
+"""The keyed state of `aggregate`: what is kept of every key in every pane, and how panes make a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from flowrunner import EVALUATION_ERRORS, Expression, Json, Message
+from flowrunner_nodes._functions import Function, Scope
+from flowrunner_nodes._keys import Key, UnfitError, to_key
+from flowrunner_nodes._series import Series
+
+UNREADABLE: tuple[type[Exception], ...] = (UnfitError, *EVALUATION_ERRORS)
+"""What reading a message and fitting the values may raise."""
+
+
+class Entry(msgspec.Struct, gc=False, array_like=True):
+    """What is kept of one key in one pane."""
+
+    topic: str
+    """Of the last message, by event time."""
+    time: int
+    """Event time of that message."""
+    count: int
+    states: tuple[Any, ...]
+    """One accumulator for each that the plan needs."""
+
+
+class Pane(msgspec.Struct):
+    """One pane with messages in it."""
+
+    index: int
+    start: int
+    end: int
+    closes: int
+    """The flow clock at which its last window closes: from then on its messages are late."""
+    entries: dict[Key, Entry]
+    """By key, in the order in which the keys were first seen."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A value that is read from every message."""
+
+    name: str
+    """What needs it, for people: the key, or the first of the fields that do."""
+    read: Callable[[Message], Any]
+    fit: Callable[[Any], Any]
+    """Returns the value as it is kept, or raises ``UnfitError``."""
+    reason: Callable[[BaseException], str]
+
+    def problem(self, message: Message) -> str | None:
+        """Return why the value cannot be read from a message, or not be used."""
+        try:
+            self.fit(self.read(message))
+        except UnfitError as error:
+            return f"{self.name}: {error}"
+        except EVALUATION_ERRORS as error:
+            return f"{self.name}: {self.reason(error)}"
+        return None
+
+
+class Plan:
+    """How fields are computed: each value is read once and each accumulator kept once, whoever needs it."""
+
+    def __init__(self, key: Expression | None, functions: dict[str, Function]) -> None:
+        self.key = (
+            Column("`key`", key.function, to_key, key.reason) if key else Column("", _no_key, to_key, str)
+        )
+        self.columns: list[Column] = []
+        self.makers: list[type[Any]] = []
+        self.adders: list[tuple[Callable[[Any, Any, int], None], int, int]] = []
+        """For each accumulator the function that adds to it, its number and its column."""
+        self._fields: list[tuple[str, int, Function]] = []
+        columns: dict[Any, int] = {}
+        slots: dict[Any, int] = {}
+        for field, function in functions.items():
+            slot = -1
+            if function.accumulator is not None:
+                column = columns.setdefault((function.source, function.fit), len(columns))
+                if column == len(self.columns):
+                    self.columns.append(
+                        Column(f"field `{field}`", function.read, function.fit, function.reason)
+                    )
+                slot = slots.setdefault((function.accumulator, column), len(slots))
+                if slot == len(self.makers):
+                    self.makers.append(function.accumulator)
+                    self.adders.append((function.accumulator.add, slot, column))
+            self._fields.append((field, slot, function))
+        self.limited = [slot for slot, maker in enumerate(self.makers) if maker.limited]
+        self._series = [slot for slot, maker in enumerate(self.makers) if issubclass(maker, Series)]
+
+    def problem(self, message: Message) -> str:
+        """Return why a message failed, by reading once more what it was read for."""
+        problems = (column.problem(message) for column in (self.key, *self.columns))
+        return next(problem for problem in problems if problem)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the last values of a window count in the next."""
+        return bool(self._series)
+
+    def new_entry(self, message: Message) -> Entry:
+        """Return an entry for the first message of a key, which it does not hold yet."""
+        return Entry(message.topic, message.time, 0, tuple([make() for make in self.makers]))
+
+    def merged(self, entries: Iterable[Entry]) -> Entry:
+        """Return a new entry with all that stands in ``entries`` of one key, in the order of their panes."""
+        whole = Entry("", 0, 0, tuple([make() for make in self.makers]))
+        for entry in entries:
+            whole.topic, whole.time = entry.topic, entry.time
+            whole.count += entry.count
+            for state, later in zip(whole.states, entry.states, strict=True):
+                state.merge(later)
+        return whole
+
+    def payload(self, entry: Entry, start: int, end: int, carried: list[float] | None) -> dict[str, Json]:
+        """Return the results for a window; ``carried`` are the :meth:`lasts` of the key before it."""
+        scope = Scope(start, end, entry.count)
+        before = dict(zip(self._series, carried or (), strict=False))
+        return {
+            field: function.finish(entry.states[slot] if slot >= 0 else None, scope, before.get(slot))
+            for field, slot, function in self._fields
+        }
+
+    def lasts(self, entry: Entry) -> list[float]:
+        """Return the last value of each series of a pane that will take in no more."""
+        return [entry.states[slot].settled_last() for slot in self._series]
+
+    def refusal(self, entry: Entry, values: list[Any], time: int) -> str | None:
+        """Return why the entry has no room for a message, if so."""
+        for slot in self.limited:
+            column = self.adders[slot][2]
+            reason: str | None = entry.states[slot].refusal(values[column], time)
+            if reason is not None:
+                return f"{self.columns[column].name}: {reason}"
+        return None
+
+    def restored(self, entries: dict[Any, Any]) -> dict[Key, Entry]:
+        """Return the entries that were read back from a checkpoint."""
+        states = tuple[tuple(self.makers)]  # type: ignore[misc, valid-type]  # one type for each accumulator of this plan
+        return {
+            key: Entry(topic, time, count, msgspec.convert(saved, states))
+            for key, (topic, time, count, saved) in entries.items()
+        }
+
+
+def _no_key(message: Message) -> str:
+    del message
+    return ""

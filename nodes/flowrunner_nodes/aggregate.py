@@ -1,0 +1,211 @@
+"""Compute counts, means, quantiles, rates and integrals over windows of time.
+
+A window takes in the messages whose own `time` lies in it, its start included, its end not. It closes when the flow
+clock (the time of arrival, not that of any sensor) reaches its end and `allowed_lateness`; then there is one message
+for each key that had any, in the order in which the keys were first seen. Its payload holds the `fields`, its `time`
+is the window's start (or end, see `timestamp`), its topic is that of the key's last message, and its `meta` holds
+`window_start` and `window_end` (nanoseconds) and `key`. Messages that come when all their windows have closed leave
+by `late`; unwired, they are counted as dropped. Within an open window the order of arrival makes no difference.
+
+`tumbling` windows follow each other; `hopping` ones of a longer `size` begin at every `every`. They begin at full
+multiples since 1970 in UTC, weeks on Monday; `offset` moves them. With a `timezone`, windows of whole days or weeks
+begin at its midnight, and a day has 23 or 25 hours where its clocks change.
+
+| function | result |
+|---|---|
+| `count()` | the messages |
+| `sum(x)`, `mean(x)`, `min(x)`, `max(x)`, `range(x)` | `range` is the greatest less the least |
+| `stddev(x)` | of the sample; null for a single message |
+| `first(x)`, `last(x)` | in the order of `time` |
+| `median(x)`, `quantile(x, q)` | exact for 512 messages, beyond an estimate (t-digest) |
+| `mode(x)`, `distinct(x)` | the most frequent value (of several the first); how many different ones (to 10,000) |
+| `circular_mean(x)` | of angles in degrees, 0 to 360; null if they cancel out |
+| `time_weighted_mean(x)` | each value weighs as long as it held: until the next one, or the end of the window |
+| `integral(x, '1h')` | of W to Wh, say; a value holds until the next one |
+| `duration_in(x, value)` | seconds for which `x` held `value` |
+| `increase(x)`, `rate(x, '1h')` | growth of a counter, also when it begins again from zero; per hour of the window |
+| `derivative(x, '1h')` | change from first to last by the time between them; null if there is none |
+
+A value that holds when a window begins counts in it from its start: a key's last value is kept for `carry_for` after
+the window it came in. Likewise `increase` counts the step from the last reading of an earlier window; a first reading
+of all has no increase, and the result is null. `influxdb_out` leaves null out. The area functions count a window
+without an earlier value from its first message on. These functions keep 4,096 messages of a key and window in their
+order; one that comes out of order by more than all of these fails.
+
+A message for which a field cannot be read, or is not a number where one is needed, fails and is in no field at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from flowrunner import (
+    NEVER,
+    Context,
+    Duration,
+    Expression,
+    FunctionCall,
+    Message,
+    MessageError,
+    NodeOptions,
+    Transform,
+    node_type,
+)
+from flowrunner_nodes._functions import check, resolve
+from flowrunner_nodes._keyed_windows import KeyedWindows
+from flowrunner_nodes._keys import LARGEST, to_key
+from flowrunner_nodes._panes import UNREADABLE, Plan
+from flowrunner_nodes._windows import Window
+
+EXAMPLE = """\
+version: 1
+flow: per_minute
+nodes:
+  readings:
+    type: file_in
+    path: readings.jsonl
+  per_minute:
+    type: aggregate
+    from: readings
+    key: topic
+    window: { type: tumbling, size: 1m }
+    allowed_lateness: 10s
+    fields:
+      mean: time_weighted_mean(payload.temperature)
+      max: max(payload.temperature)
+      samples: count()
+  show:
+    type: debug
+    from: per_minute
+"""
+
+
+class Config(NodeOptions):
+    """Which windows, and what is computed over them."""
+
+    key: Annotated[
+        Expression | None,
+        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
+    ] = None
+    window: Annotated[
+        Window,
+        Field(description="The kind and size of the windows.", examples=[{"type": "tumbling", "size": "1m"}]),
+    ]
+    allowed_lateness: Annotated[
+        Duration,
+        Field(description="How long after its end a window still takes in messages.", examples=["10s"]),
+    ] = "0s"  # type: ignore[assignment]  # read like a user's
+    timestamp: Annotated[
+        Literal["start", "end"],
+        Field(description="Which end of the window is the `time` of the result.", examples=["start"]),
+    ] = "start"
+    fields: Annotated[
+        dict[str, Annotated[FunctionCall, AfterValidator(check)]],
+        Field(
+            description="Names and functions of what the payload of a result holds.",
+            examples=[{"mean": "mean(payload.temperature)", "samples": "count()"}],
+            min_length=1,
+        ),
+    ]
+    carry_for: Annotated[
+        Duration,
+        Field(description="How long a key's last value counts after the window it came in.", examples=["1d"]),
+    ] = "7d"  # type: ignore[assignment]
+    max_keys: Annotated[
+        int,
+        Field(
+            ge=1, description="Keys in open windows at most; messages of any more fail.", examples=[10_000]
+        ),
+    ] = 1_000_000
+
+
+@node_type(
+    "aggregate",
+    ports={"out": "One message for each key and window.", "late": "Messages whose windows have all closed."},
+)
+class Aggregate(Transform[Config]):
+    """Sort messages into panes by their own time, and let the flow clock close windows."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, context)
+        self._plan = Plan(config.key, {name: resolve(call) for name, call in config.fields.items()})
+        self._windows = KeyedWindows(config, self._plan, context)
+
+    @classmethod
+    def ports(cls, config: Config) -> tuple[str, ...]:
+        """Return ``out`` and ``late``."""
+        del config
+        return ("out", "late")
+
+    def on_batch(self, batch: Sequence[Message]) -> list[Message]:
+        """Take in the messages; what comes out are the windows that close in between."""
+        out: list[Message] = []
+        timers, fail, windows, plan = self.context.timers, self.context.fail, self._windows, self._plan
+        key_of = plan.key.read
+        columns = [(column.read, column.fit) for column in plan.columns]
+        adders, limited = plan.adders, plan.limited
+        several_topics = self.config.key is None or self.config.key.source != "topic"
+        pane, start, end, closes, held, least = None, 0, 0, 0, 0, -LARGEST
+        for message in batch:
+            time, clock = message.time, message.clock
+            if clock >= timers.due:
+                self.advance(clock, out)
+            try:
+                if pane is None or not start <= time < end:
+                    pane = windows.pane(time)
+                    start, end, closes = pane.start, pane.end, pane.closes
+                if clock >= closes:
+                    self._late(message)
+                    continue
+                key = key_of(message)
+                if type(key) is not str:
+                    key = to_key(key)
+                values = []
+                for read, fit in columns:
+                    value = read(message)
+                    # a usual float is fit for everything, and most values are
+                    if type(value) is not float or not least < value < LARGEST:
+                        value = fit(value)
+                    values.append(value)
+                entry = pane.entries.get(key)
+                if entry is None:
+                    entry = windows.enter(pane, key, message)
+                elif limited and (reason := plan.refusal(entry, values, time)):
+                    fail(message, reason)
+                    continue
+            except MessageError as error:
+                fail(message, str(error))
+                continue
+            except UNREADABLE:
+                fail(message, plan.problem(message))
+                continue
+            held += 1
+            entry.count += 1
+            if several_topics and time >= entry.time:
+                entry.time, entry.topic = time, message.topic
+            states = entry.states
+            for add, slot, column in adders:
+                add(states[slot], values[column], time)
+        self.context.counters.held += held
+        return out
+
+    def advance(self, clock: int, out: list[Message], limit: int = NEVER) -> bool:
+        """Close the windows due at or before ``clock``; the results of one may come in several calls."""
+        return self._windows.advance(clock, out, limit)
+
+    def snapshot(self) -> Any:
+        """Return what the open windows hold."""
+        return self._windows.snapshot()
+
+    def restore(self, state: Any) -> None:
+        """Take up open windows."""
+        self._windows.restore(state)
+
+    def _late(self, message: Message) -> None:
+        if "late" in self.context.wired:
+            self.context.emit(message, "late")
+        else:
+            self.context.counters.drop("late")
