@@ -252,8 +252,7 @@ class DiskJournal:
 
     def _fail(self, futures: list[asyncio.Future[None]], error: BaseException) -> None:
         """Fail what was being committed and all that waited behind it: no cursor may overtake its records."""
-        if isinstance(error, Exception):
-            error = database.as_disk_error(error)
+        error = database.as_disk_error(error)
         self.error = str(error)
         self._failures += 1
         waiting, self._group = self._group, _Group()
@@ -265,7 +264,7 @@ class DiskJournal:
     def _apply(self, usage: Usage) -> None:
         self.bytes, self._history = usage.bytes, usage.history
         self.first, self.oldest_clock = usage.first, usage.oldest_clock
-        self.damaged.files = usage.damaged_files
+        self.damaged.files = self._spool.damaged_files
 
     def _trimmed(self, done: asyncio.Future[Usage]) -> None:
         error = done.exception()
@@ -290,6 +289,7 @@ class DiskJournal:
         except sqlite3.Error as error:
             raise database.as_disk_error(error) from error
         self._ahead = ahead
+        self.damaged.files = self._spool.damaged_files
         return ahead.take(after, limit) or self._tail.take(after, limit)
 
     def _load(self, after: int, upto: int, limit: int) -> Tail[Entry]:

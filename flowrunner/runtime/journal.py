@@ -20,23 +20,40 @@ class Journal(Protocol):
     After ``open`` the owner says what the last checkpoint knows: ``release(position)`` and ``tick(clock)``.
     """
 
-    first: int
-    """The oldest entry that is kept, history included; 0 when there is none."""
-    last: int
-    """The newest committed entry; 0 when there is none."""
-    pending: int
-    """Entries that are appended and not yet committed."""
-    clock: int
-    """The highest flow clock that was given to an entry or promised by ``tick``."""
-    oldest_clock: int
-    """Flow clock of the oldest entry that is not released; 0 when there is none."""
-    error: str | None
-    """Why the last commit failed; ``None`` when it did not."""
     on_commit: Callable[[], None]
     """Called when a commit has ended, well or not: there may be something to read or to decide."""
-    damaged: Damage
-    bytes: int
-    """What the journal takes on disk."""
+
+    @property
+    def first(self) -> int:
+        """The oldest entry that is kept, history included; 0 when there is none."""
+
+    @property
+    def last(self) -> int:
+        """The newest committed entry; 0 when there is none."""
+
+    @property
+    def pending(self) -> int:
+        """Entries that are appended and not yet committed."""
+
+    @property
+    def clock(self) -> int:
+        """The highest flow clock that was given to an entry or promised by ``tick``."""
+
+    @property
+    def oldest_clock(self) -> int:
+        """Flow clock of the oldest entry that is not released; 0 when there is none."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the last commit failed; ``None`` when it did not."""
+
+    @property
+    def damaged(self) -> Damage:
+        """What was found broken since the journal was opened."""
+
+    @property
+    def bytes(self) -> int:
+        """What the journal takes on disk."""
 
     @property
     def cursors(self) -> dict[str, Any]:

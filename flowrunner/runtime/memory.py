@@ -11,7 +11,7 @@ import msgspec
 from flowrunner.clock import Clock, FlowClock
 from flowrunner.errors import JournalFull
 from flowrunner.message import Record
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Stamper, encode_runs
+from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Stamper
 from flowrunner.runtime.tail import ENTRY_BYTES, Tail
 
 
@@ -61,13 +61,13 @@ class MemoryJournal:
 
     def append(self, node: str, records: Sequence[Record], cursor: Any = None) -> asyncio.Future[None]:
         """Take records and the source's cursor; the future is done already."""
-        runs = encode_runs(self._stamper.stamp(node, records, self.last + 1))
+        entries = self._stamper.stamp(node, records, self.last + 1)
         packed = None if cursor is None else msgspec.msgpack.encode(cursor)
-        size = sum(len(body) + ENTRY_BYTES * len(entries) for entries, body in runs)
+        size = sum([len(record.data) for record in records]) + ENTRY_BYTES * len(records)
         if self._entries.bytes + size > self._max_bytes:
             raise JournalFull(f"the journal in memory has reached its cap of {self._max_bytes} bytes")
-        for entries, body in runs:
-            self._entries.push(entries, len(body) + ENTRY_BYTES * len(entries))
+        if entries:
+            self._entries.push(entries, size)
         if packed is not None:
             self._cursors[node] = packed
         self.last += len(records)

@@ -13,7 +13,8 @@ import msgspec
 from flowrunner.runtime import database
 
 _FORMAT = 1
-_PAGE = 4096
+_PAGE = 8192
+"""Bytes. Larger pages save CPU when batches are large, smaller ones save writing when they are small."""
 _TABLES = (
     """CREATE TABLE batches (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, clock INTEGER NOT NULL,
     written INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)""",
@@ -22,7 +23,7 @@ _TABLES = (
 )
 _INSERT = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)"
 _SET_CURSOR = "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET value = excluded.value"
-_FROM = """SELECT first, last, clock, crc, data FROM batches
+_FROM = """SELECT first, last, clock, data, crc FROM batches
     WHERE first >= coalesce((SELECT max(first) FROM batches WHERE first <= ?), 0) AND first <= ? ORDER BY first"""
 
 
@@ -40,6 +41,7 @@ class Segment:
 
     def __init__(self, path: Path, *, checkpoint_bytes: int) -> None:
         self.path = path
+        self._name = str(path)
         self.first = int(path.stem.rpartition("-")[2])
         self.last = self.first - 1
         self.began = 0
@@ -59,7 +61,9 @@ class Segment:
     @classmethod
     def create(cls, path: Path, cursors: Mapping[str, bytes], *, checkpoint_bytes: int) -> Segment:
         """Make the file for the batches that begin with the number in its name."""
-        database.create(path, _TABLES, lambda made: made.executemany(_SET_CURSOR, cursors.items()))
+        database.create(
+            path, _TABLES, page_size=_PAGE, fill=lambda made: made.executemany(_SET_CURSOR, cursors.items())
+        )
         return cls(path, checkpoint_bytes=checkpoint_bytes)
 
     def scan(self) -> None:
@@ -68,31 +72,35 @@ class Segment:
         oldest = connection.execute("SELECT first, written FROM batches ORDER BY first LIMIT 1").fetchone()
         if oldest is not None:
             self.first, self.began = oldest
-            query = "SELECT last, written FROM batches ORDER BY first DESC LIMIT 1"
-            self.last, self.ended = connection.execute(query).fetchone()
-        self.bytes = database.file_bytes(self.path)
+            query = "SELECT first, last, length(data), written FROM batches ORDER BY first DESC LIMIT 1"
+            first, last, size, self.ended = connection.execute(query).fetchone()
+            # Without a look at the checksum: an entry takes more than a byte, so a broken ``last`` shows.
+            self.last = last if first <= last < first + size else first
+        self.measure()
 
     def cursors(self) -> dict[str, bytes]:
         """Return the encoded cursor of every source."""
         return dict(self._open().execute("SELECT node, value FROM cursors").fetchall())
 
-    def insert(self, batches: Sequence[Batch], cursors: Mapping[str, bytes], now: int) -> None:
-        """Commit batches and cursors, all or nothing."""
+    def insert(
+        self, batches: Sequence[Batch], cursors: Mapping[str, bytes], now: int, known: Mapping[str, bytes]
+    ) -> None:
+        """Commit batches and cursors, all or nothing; ``known`` are the cursors committed before."""
         connection = self._open()
         try:
             connection.execute("BEGIN IMMEDIATE")
             if self._uncertain:
-                connection.execute("DELETE FROM batches WHERE first > ?", (self.last,))
+                self._undo(connection, known)
             connection.executemany(
                 _INSERT,
                 [
-                    (batch.first, batch.last, batch.clock, now, crc32(batch.data), batch.data)
+                    (batch.first, batch.last, batch.clock, now, _checksum(batch), batch.data)
                     for batch in batches
                 ],
             )
             connection.executemany(_SET_CURSOR, cursors.items())
             connection.execute("COMMIT")
-            self.bytes = database.file_bytes(self.path)
+            self.measure()
         except BaseException:
             self._roll_back(connection)
             raise
@@ -109,10 +117,11 @@ class Segment:
         found: list[Batch] = []
         entries = size = 0
         with contextlib.closing(self._open().execute(_FROM, (after + 1, upto))) as rows:
-            for first, last, clock, crc, data in rows:
-                if last <= after or crc32(data) != crc:
+            for first, last, clock, data, crc in rows:
+                batch = Batch(first, last, clock, data)
+                if last <= after or _checksum(batch) != crc:
                     continue
-                found.append(Batch(first, last, clock, data))
+                found.append(batch)
                 entries += last - max(first, after + 1) + 1
                 size += len(data)
                 if entries >= max_entries or size >= max_bytes:
@@ -121,15 +130,22 @@ class Segment:
 
     def newest(self) -> tuple[int, int] | None:
         """Return the last entry whose batch can be read, and its flow clock."""
-        query = "SELECT last, clock, crc, data FROM batches ORDER BY first DESC"
+        query = "SELECT first, last, clock, data, crc FROM batches ORDER BY first DESC"
         with contextlib.closing(self._open().execute(query)) as rows:
-            return next(((last, clock) for last, clock, crc, data in rows if crc32(data) == crc), None)
+            for first, last, clock, data, crc in rows:
+                if _checksum(Batch(first, last, clock, data)) == crc:
+                    return last, clock
+        return None
 
     def clock_at(self, seq: int) -> int:
         """Return the flow clock of the batch that ``seq`` is in; 0 when there is none."""
         query = "SELECT clock FROM batches WHERE first <= ? ORDER BY first DESC LIMIT 1"
         row = self._open().execute(query, (seq,)).fetchone()
         return row[0] if row else 0
+
+    def measure(self) -> None:
+        """Learn how many bytes the file takes."""
+        self.bytes = database.file_bytes(self._name)
 
     def close(self) -> None:
         """Close the file; SQLite then moves everything from the write-ahead log into it."""
@@ -159,11 +175,19 @@ class Segment:
         return self._connection
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        # A commit that failed may still come to light when the write-ahead log is read again.
         self._uncertain = True
-        try:
+        self._connection = None
+        with contextlib.suppress(sqlite3.Error):
             connection.rollback()
-        except sqlite3.Error:
-            self._connection = None
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+
+    def _undo(self, connection: sqlite3.Connection, known: Mapping[str, bytes]) -> None:
+        """Take back what a failed commit may have left in the write-ahead log after all."""
+        connection.execute("DELETE FROM batches WHERE first > ?", (self.last,))
+        connection.execute("DELETE FROM cursors")
+        connection.executemany(_SET_CURSOR, known.items())
+
+
+def _checksum(batch: Batch) -> int:
+    return crc32(batch.data, crc32(b"%d %d %d" % (batch.first, batch.last, batch.clock)))

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,7 +31,6 @@ class Usage(msgspec.Struct, frozen=True):
     """The oldest entry that is kept; 0 when there is none."""
     oldest_clock: int
     """Flow clock of the oldest entry that is not released; 0 when there is none."""
-    damaged_files: int
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -51,6 +50,8 @@ class Spool:
     """The segments in a directory, oldest first. The last one is being written."""
 
     def __init__(self, directory: Path, *, max_bytes: int, retention: int) -> None:
+        self.damaged_files = 0
+        """Files set aside or found missing since the directory was opened."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._retention = retention
@@ -59,7 +60,6 @@ class Spool:
         self._segments: list[Segment] = []
         self._cursors: dict[str, bytes] = {}
         self._released = 0
-        self._damaged_files = 0
         self._reading: Segment | None = None
         self._oldest_clock = 0
         self._lock = -1
@@ -86,14 +86,8 @@ class Spool:
         while self._bytes() + size > self._max_bytes and self._delete_history():
             continue
         following = batches[0].first if batches else self._following()
-        self._rotate_if_due(following, now)
-        while True:
-            try:
-                self._write(following, batches, cursors, now)
-                break
-            except (sqlite3.Error, OSError) as error:
-                if not (database.is_full(error) and self._delete_history()):
-                    raise
+        self._with_room(lambda: self._rotate_if_due(following, now))
+        self._with_room(lambda: self._write(following, batches, cursors, now))
         self._cursors.update(cursors)
         if batches and not self._oldest_clock:
             self._oldest_clock = batches[0].clock
@@ -119,7 +113,7 @@ class Spool:
         """Make everything up to ``upto`` history and delete what is too old."""
         self._released = max(self._released, upto)
         if self._segments and self._segments[-1].bytes >= self._segment_bytes:
-            self._rotate(self._following())
+            self._with_room(lambda: self._rotate(self._following()))
         while self._segments and now - self._segments[0].ended > self._retention and self._delete_history():
             continue
         self._oldest_clock = self._clock_at_release()
@@ -129,7 +123,7 @@ class Spool:
         """Return sizes and ends, from what is known without reading files."""
         first = next((segment.first for segment in self._segments if segment.last >= segment.first), 0)
         history = sum(segment.bytes for segment in self._segments[:-1] if segment.last <= self._released)
-        return Usage(self._bytes(), history, first, self._oldest_clock, self._damaged_files)
+        return Usage(self._bytes(), history, first, self._oldest_clock)
 
     def close(self) -> None:
         """Close all files and give the directory free."""
@@ -200,19 +194,28 @@ class Spool:
                     return 0  # the reader finds out what is wrong with the file
         return 0
 
+    def _with_room(self, work: Callable[[], None]) -> None:
+        """Do something that writes; on a full disk delete history, oldest first, and do it again."""
+        while True:
+            try:
+                return work()
+            except (sqlite3.Error, OSError) as error:
+                if not (database.is_full(error) and self._delete_history()):
+                    raise
+
     def _write(
         self, following: int, batches: Sequence[Batch], cursors: Mapping[str, bytes], now: int
     ) -> None:
         if not self._segments:
             self._rotate(following)
         try:
-            self._segments[-1].insert(batches, cursors, now)
+            self._segments[-1].insert(batches, cursors, now, self._cursors)
         except (sqlite3.Error, FileNotFoundError) as error:
             if not _is_lost(error):
                 raise
             # The reader decides how much of the broken file can still be read.
             self._rotate(following)
-            self._segments[-1].insert(batches, cursors, now)
+            self._segments[-1].insert(batches, cursors, now, self._cursors)
 
     def _rotate_if_due(self, following: int, now: int) -> None:
         if not self._segments:
@@ -236,7 +239,7 @@ class Spool:
     def _retire(self, segment: Segment) -> None:
         try:
             segment.close()
-            segment.bytes = database.file_bytes(segment.path)
+            segment.measure()
         except (sqlite3.Error, OSError):
             return  # its write-ahead log stays and is read at the next use
 
@@ -263,7 +266,7 @@ class Spool:
         self._set_aside(segment)
 
     def _set_aside(self, segment: Segment) -> None:
-        self._damaged_files += 1
+        self.damaged_files += 1
         if segment.path.exists():
             database.set_aside(segment.path)
 

@@ -52,11 +52,12 @@ class Tail[E: _Numbered]:
         run = self._runs[index]
         start = max(after + 1 - run[0].seq, 0)
         found = run[start : start + limit]
-        for run in self._runs[index + 1 : index + 1 + limit]:
-            room = limit - len(found)
-            if room <= 0 or run[0].seq != found[-1].seq + 1:
+        while len(found) < limit and index + 1 < len(self._runs):
+            index += 1
+            run = self._runs[index]
+            if run[0].seq != found[-1].seq + 1:
                 break
-            found += run[:room]
+            found += run[: limit - len(found)]
         return found
 
     def _drop(self, start: int) -> None:
