@@ -7,6 +7,7 @@ trees already know.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ MAX_LEVELS = 64
 MAX_VALUES = 20_000
 
 _CORE_TAG = "tag:yaml.org,2002:"
+_PROPERTIES = re.compile(r"(?:[&!]\S*[ \t]+)+")
 _FLATTER = "write the flow with fewer levels"
 _WITHOUT_ALIAS = "write the value out instead of repeating it"
 _DIVIDE = "put each flow into a file of its own"
@@ -182,9 +184,9 @@ class Builder:
 
     def _scalar(self, event: Any) -> Scalar:
         start, end = _mark(event.start_mark), _mark(event.end_mark)
-        scalar = Scalar(
-            event.value, event.value, "" if event.style in (None, ":") else event.style, start, end
-        )
+        if event.anchor is not None and (anchor := _PROPERTIES.match(self._lines[start.line], start.column)):
+            start = Mark(start.line, anchor.end())
+        scalar = Scalar(event.value, event.value, event.style or "", start, end)
         if event.tag is not None:
             self._check_tag(event, "str")
         elif not scalar.style:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel
 
+from flowrunner.config import tree
 from flowrunner.config.annotations import option_names, types_at
+from flowrunner.config.mask import Mask
 from flowrunner.config.places import Places
+from flowrunner.config.sentences import sentence
 from flowrunner.config.tree import Path, plain
+from flowrunner.config.words import did_you_mean, listing
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -25,39 +28,6 @@ class Finding(msgspec.Struct, frozen=True):
     help: str | None = None
     offset: int = 0
     length: int | None = None
-
-
-def nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that ``name`` is most likely meant to be, ``None`` when none is near."""
-    found = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
-    """Return a help line: the nearest name, else ``otherwise``."""
-    near = nearest(name, names)
-    return f"did you mean `{near}`?" if near else otherwise
-
-
-def listing(names: Sequence[str], last: str = "and") -> str:
-    """Return names as an English list in backquotes."""
-    quoted = [f"`{name}`" for name in names]
-    return f" {last} ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
-
-
-def explain(
-    errors: Sequence[Mapping[str, Any]], path: Path, places: Places, shape: Shape, shown: Mapping[Path, str]
-) -> list[Finding]:
-    """Return one finding for each place that pydantic's errors name.
-
-    ``path`` is that of the options in the document, ``shown`` has the texts to show instead of the values that
-    variables stand for.
-    """
-    by_place: dict[tuple[Path, bool], list[Finding]] = {}
-    for error in errors:
-        finding = _explain_one(error, path, places, shape, shown)
-        by_place.setdefault((finding.path, finding.at_key), []).append(finding)
-    return [_most_telling(found) for found in by_place.values()]
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -99,23 +69,81 @@ def _fits(model: type[BaseModel], value: Mapping[str, Any]) -> bool:
     return True
 
 
-def _explain_one(
-    error: Mapping[str, Any], path: Path, places: Places, shape: Shape, shown: Mapping[Path, str]
-) -> Finding:
-    kind: str = error["type"]
-    parts: Path = error["loc"]
-    if kind in ("missing", "extra_forbidden"):
-        inside = locate(parts[:-1], path, places)
-        return _misnamed(kind, path + inside, str(parts[-1]), shape.of(inside, _plain(places, path + inside)))
-    at_key = bool(parts) and parts[-1] == "[key]"
-    place = path + locate(parts[:-1] if at_key else parts, path, places)
-    name = next((part for part in reversed(place) if isinstance(part, str)), "")
-    got = _shown(error.get("input"), place, shown)
-    at_key = at_key or place == path
-    if "text" in error.get("ctx", {}):
-        return _ours(kind, error["ctx"], place, name, hidden=_hidden(place, shown), at_key=at_key)
-    code, message, help = _sentence(kind, error, name, got)
-    return Finding(code, message, place, at_key=at_key, help=help)
+class Place(msgspec.Struct, frozen=True):
+    """Which options are being read, and how to speak of them."""
+
+    path: Path
+    """Where they stand in the document."""
+    places: Places
+    shape: Shape
+    mask: Mask
+
+    def explain(self, errors: Sequence[Mapping[str, Any]]) -> list[Finding]:
+        """Return one finding for each place that pydantic's errors name."""
+        missing: dict[Path, list[str]] = {}
+        by_place: dict[tuple[Path, bool], list[Finding]] = {}
+        for error in errors:
+            if error["type"] == "missing":
+                owner = self._mapping(error["loc"][:-1])
+                missing.setdefault(owner, []).append(str(error["loc"][-1]))
+            else:
+                finding = self._explain_one(error)
+                by_place.setdefault((finding.path, finding.at_key), []).append(finding)
+        found = [self._missing(owner, names) for owner, names in missing.items()]
+        return found + [_most_telling(findings) for findings in by_place.values()]
+
+    def _explain_one(self, error: Mapping[str, Any]) -> Finding:
+        parts: Path = error["loc"]
+        if error["type"] == "extra_forbidden":
+            return self._unknown(locate(parts, self.path, self.places)[:-1], str(parts[-1]))
+        at_key = bool(parts) and parts[-1] == "[key]"
+        at = locate(parts[:-1] if at_key else parts, self.path, self.places)
+        place = self.path + at
+        at_key = at_key or not at or error["type"] == "union_tag_not_found"
+        name = next((part for part in reversed(place) if isinstance(part, str)), "")
+        if "text" in error.get("ctx", {}):
+            return self._ours(error["type"], error["ctx"], at, name, at_key=at_key)
+        got = self.mask.shown(error.get("input"), at)
+        code, message, help = sentence(error, name, got, hidden=self.mask.hides(at))
+        return Finding(code, message, place, at_key=at_key, help=help)
+
+    def _ours(self, code: str, facts: Mapping[str, Any], at: Path, name: str, *, at_key: bool) -> Finding:
+        text: str = facts["text"].replace("{name}", name)
+        help = facts.get("help")
+        help = help.replace("{name}", name) if help else None
+        help = help if self.mask.allows(help, ()) else None
+        place = self.path + at
+        if not self.mask.allows(text, at):
+            message = f"`{name}` does not accept {self.mask.shown(None, at)}"
+            return Finding(code, message, place, at_key=at_key, help=help)
+        offset, length = facts.get("offset") or 0, facts.get("length")
+        return Finding(code, text, place, at_key=at_key, help=help, offset=offset, length=length)
+
+    def _missing(self, owner: Path, names: Sequence[str]) -> Finding:
+        shape = self.shape.of(owner, self._value(owner))
+        options = f"option{'s' if len(names) > 1 else ''} {listing(names)}"
+        required = shape.required
+        help = f"{shape.owner} needs {listing(required)}" if len(required) > len(names) else None
+        return Finding(
+            "FR021", f"{shape.owner} needs the {options}", self.path + owner, at_key=True, help=help
+        )
+
+    def _unknown(self, owner: Path, name: str) -> Finding:
+        shape = self.shape.of(owner, self._value(owner))
+        help = did_you_mean(name, shape.names, f"{shape.owner} has {listing(shape.names)}")
+        message = f"{shape.owner} has no option `{name}`"
+        return Finding("FR020", message, (*self.path, *owner, name), at_key=True, help=help)
+
+    def _mapping(self, parts: Path) -> Path:
+        """Return where the mapping stands in which something is missing."""
+        at = locate(parts, self.path, self.places)
+        while at and not isinstance(self.places.find(self.path + at), tree.Mapping):
+            at = at[:-1]
+        return at
+
+    def _value(self, at: Path) -> Any:
+        found = self.places.find(self.path + at)
+        return plain(found) if found is not None else None
 
 
 def locate(parts: Path, path: Path, places: Places) -> Path:
@@ -128,130 +156,6 @@ def locate(parts: Path, path: Path, places: Places) -> Path:
         best = max(grown if last and grown else candidates + grown, key=len)
         candidates = (candidates + grown)[-8:]
     return best
-
-
-def _misnamed(kind: str, owner: Path, name: str, shape: Shape) -> Finding:
-    if kind == "missing":
-        help = f"{shape.owner} needs {listing(shape.required)}" if len(shape.required) > 1 else None
-        return Finding("FR021", f"{shape.owner} needs the option `{name}`", owner, at_key=True, help=help)
-    help = did_you_mean(name, shape.names, f"{shape.owner} has {listing(shape.names)}")
-    return Finding("FR020", f"{shape.owner} has no option `{name}`", (*owner, name), at_key=True, help=help)
-
-
-def _plain(places: Places, path: Path) -> Any:
-    tree = places.find(path)
-    return plain(tree) if tree is not None else None
-
-
-def _hidden(place: Path, shown: Mapping[Path, str]) -> str | None:
-    """Return the variables of a place, or of anything inside it: its value must not be shown then."""
-    texts = [text for at, text in shown.items() if at[: len(place)] == place or place[: len(at)] == at]
-    return texts[0] if texts else None
-
-
-def _shown(value: Any, place: Path, shown: Mapping[Path, str]) -> str:
-    hidden = _hidden(place, shown)
-    if hidden is not None:
-        return f"the value of `{hidden}`"
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str() if len(value) > 40:
-            return f"`{value[:37]}…`"
-        case str():
-            return f"`{value}`"
-    return str(value)
-
-
-def _ours(
-    code: str, facts: Mapping[str, Any], place: Path, name: str, *, hidden: str | None, at_key: bool
-) -> Finding:
-    if hidden is not None:
-        message = f"`{name}` does not accept the value of `{hidden}`" if name else f"refused with `{hidden}`"
-        return Finding(code, message, place, at_key=at_key)
-    help = facts.get("help")
-    return Finding(
-        code,
-        facts["text"].replace("{name}", name),
-        place,
-        at_key=at_key,
-        help=help.replace("{name}", name) if help else None,
-        offset=facts.get("offset") or 0,
-        length=facts.get("length"),
-    )
-
-
-_TYPES = {
-    "string": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "tuple": "a list",
-    "set": "a list",
-    "frozen_set": "a list",
-    "dict": "a mapping",
-    "mapping": "a mapping",
-    "model": "a mapping",
-    "model_attributes": "a mapping",
-    "none": "nothing",
-    "url": "a URL",
-}
-_TYPE = re.compile(r"(" + "|".join(_TYPES) + r")_(?:type|parsing|from_float|parsing_size|required|sub_type)")
-_LIMITS = {
-    "greater_than": ("must be more than {}", "gt"),
-    "greater_than_equal": ("must be at least {}", "ge"),
-    "less_than": ("must be less than {}", "lt"),
-    "less_than_equal": ("must be at most {}", "le"),
-    "multiple_of": ("must be a multiple of {}", "multiple_of"),
-    "string_too_short": ("must have at least {} characters", "min_length"),
-    "string_too_long": ("must have at most {} characters", "max_length"),
-    "too_short": ("must have at least {} entries", "min_length"),
-    "too_long": ("must have at most {} entries", "max_length"),
-}
-_OPEN = {"string": "write it in quotes", "list": "write it as [a, b]"}
-
-
-def _sentence(kind: str, error: Mapping[str, Any], name: str, got: str) -> tuple[str, str, str | None]:
-    facts: Mapping[str, Any] = error.get("ctx", {})
-    if (typed := _TYPE.fullmatch(kind)) is not None:
-        return "FR022", f"`{name}` must be {_TYPES[typed[1]]}, got {got}", _OPEN.get(typed[1])
-    if kind in _LIMITS:
-        sentence, limit = _LIMITS[kind]
-        return "FR023", f"`{name}` {sentence.format(facts[limit])}, got {got}", None
-    if kind in ("literal_error", "enum", "union_tag_invalid"):
-        return _choice(facts, error, name, got)
-    if kind == "union_tag_not_found":
-        discriminator = str(facts["discriminator"]).strip("'")
-        return "FR021", f"`{discriminator}` is missing in `{name}`", None
-    if kind == "string_pattern_mismatch":
-        return "FR025", f"`{name}` has the wrong form: {got}", f"it must match {facts['pattern']}"
-    if kind in ("value_error", "assertion_error") and not got.startswith("the value of"):
-        return "FR025", f"`{name}`: {facts.get('error', 'the value is refused')}", None
-    return "FR025", f"`{name}` does not accept {got}", None
-
-
-def _choice(
-    facts: Mapping[str, Any], error: Mapping[str, Any], name: str, got: str
-) -> tuple[str, str, str | None]:
-    expected: str = facts.get("expected") or facts["expected_tags"]
-    names = re.findall(r"'([^']*)'", expected) or [expected]
-    discriminator = facts.get("discriminator")
-    value = facts.get("tag", error.get("input"))
-    if discriminator is not None:
-        name, got = f"{discriminator.strip(chr(39))}` of `{name}", f"`{value}`"
-    near = nearest(value, names) if isinstance(value, str) and not got.startswith("the value of") else None
-    return (
-        "FR024",
-        f"`{name}` must be {listing(names, 'or')}, got {got}",
-        f"did you mean `{near}`?" if near else None,
-    )
 
 
 def _most_telling(found: list[Finding]) -> Finding:

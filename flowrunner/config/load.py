@@ -10,13 +10,15 @@ import msgspec
 from pydantic import ValidationError
 
 from flowrunner.config.document import decode, parse
-from flowrunner.config.explain import Shape, did_you_mean, explain, listing
+from flowrunner.config.explain import Place, Shape
+from flowrunner.config.mask import Mask
 from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
 from flowrunner.config.options import OptionReader
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
 from flowrunner.config.tree import Path, plain
 from flowrunner.config.variables import Environment
+from flowrunner.config.words import did_you_mean, listing
 from flowrunner.message import Json
 from flowrunner.node import NodeOptions
 from flowrunner.options import Options
@@ -59,6 +61,7 @@ class FlowFile(msgspec.Struct):
     path: str
     """As it is named in diagnostics."""
     text: str
+    """As it may be shown: with literal secrets made unreadable."""
     report: Report
     places: Places | None = None
     """``None`` when the file could not be parsed."""
@@ -87,6 +90,7 @@ def load_file(path: FilePath, variables: Mapping[str, str], *, strict: bool) -> 
         file.places = Places(document.root, document.lines)
         reader = OptionReader(file.places, report, Environment(variables, path.parent, strict=strict))
         _Loader(file, file.places, reader).load(plain(document.root), path)
+        file.text = file.places.without(reader.secrets)
     return file
 
 
@@ -119,9 +123,8 @@ class _Loader:
         try:
             FlowConfig.model_validate(values)
         except ValidationError as refused:
-            shape = Shape("a flow file", FlowConfig)
-            errors = refused.errors(include_url=False)
-            for finding in explain(errors, (), self._places, shape, {}):
+            top = Place((), self._places, Shape("a flow file", FlowConfig), Mask(FlowConfig, {}))
+            for finding in top.explain(refused.errors(include_url=False)):
                 place = self._places.key if finding.at_key else self._places.value
                 self._report.add(finding.code, place(finding.path), finding.message, help=finding.help)
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from flowrunner.config.explain import Finding, Shape, explain, locate
+from flowrunner.config.explain import Finding, Place, Shape, locate
+from flowrunner.config.mask import Hidden, Mask, is_expression, is_secret
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
 from flowrunner.config.samples import samples
 from flowrunner.config.scalars import NumberError, core_value
-from flowrunner.config.secrets import is_expression, secrets
 from flowrunner.config.tree import Path
 from flowrunner.config.variables import Environment, Variable, VariableError, split_variables
 from flowrunner.diagnostics import Severity
@@ -49,6 +49,8 @@ class OptionReader:
         self._places = places
         self._report = report
         self._environment = environment
+        self.secrets: list[Path] = []
+        """Where secrets stand in the file that should not be shown with it."""
 
     def read[T: BaseModel](self, model: type[T], path: Path, values: dict[str, Any], owner: str) -> Read[T]:
         """Return the options at ``path`` of the document, checked by ``model``; ``owner`` names them in messages."""
@@ -61,11 +63,6 @@ class OptionReader:
         if any(found.severity == "error" for found in self._report.diagnostics[before:]):
             return Read(None, definition)
         options = self._check(model, path, values, owner, uses)
-        for at in secrets(options):
-            if at not in uses:
-                help = "write a variable, such as ${NAME} or ${file:/run/secrets/name}"
-                span = self._places.value(path + at)
-                self._report.add("FR052", span, f"the secret `{at[-1]}` stands in the file", help=help)
         return Read(options, definition)
 
     def _check[T: BaseModel](
@@ -90,14 +87,17 @@ class OptionReader:
             for use in again:
                 use.chosen += 1
         guessed = [at for at, use in uses.items() if use.digest is None]
-        shown = {path + at: use.written for at, use in uses.items()}
         real = [
             error
             for error, place in zip(errors, located, strict=True)
             if error["type"] in ("missing", "extra_forbidden")
             or not any(_touches(place, at) for at in guessed)
         ]
-        for finding in explain(real, path, self._places, Shape(owner, model), shown):
+        hidden = {
+            at: Hidden(use.written, str(use.values[-1])) for at, use in uses.items() if use.digest is not None
+        }
+        options = Place(path, self._places, Shape(owner, model), Mask(model, hidden))
+        for finding in options.explain(real):
             self._add(finding)
         return None
 
@@ -128,6 +128,12 @@ class OptionReader:
                 ]
             case str() if "${" in value:
                 return self._text(value, path, model, uses, at)
+            case str() | int() | float() if value != "" and is_secret(model, at):
+                self.secrets.append(path + at)
+                help = "write a variable, such as ${NAME} or ${file:/run/secrets/name}"
+                span = self._places.value(path + at)
+                name = next(part for part in reversed(at) if isinstance(part, str))
+                self._report.add("FR052", span, f"the secret `{name}` stands in the file", help=help)
         return value
 
     def _text(self, text: str, path: Path, model: type[BaseModel], uses: dict[Path, _Use], at: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flowrunner.config.tree import Mapping, Mark, Path, Scalar, Sequence, Tree, child
 from flowrunner.diagnostics import Span
@@ -59,8 +59,20 @@ class Places:
             return Span(line + 1, column + 2, column + 3)
         line, column = spots[offset]
         wanted = spots[offset:] if length is None else spots[offset : offset + max(length, 1)]
-        last = max(at for row, at in wanted if row == line)
-        return Span(line + 1, column + 1, last + 2)
+        last = min(max(at for row, at in wanted if row == line) + 1, len(self._lines[line].rstrip()))
+        return Span(line + 1, column + 1, max(last, column + 1) + 1)
+
+    def without(self, paths: Iterable[Path]) -> str:
+        """Return the text of the document with the values at some paths made unreadable."""
+        lines = list(self._lines)
+        for path in paths:
+            tree = self.find(path)
+            if isinstance(tree, Scalar):
+                for row in range(tree.start.line, tree.end.line + 1):
+                    first = tree.start.column if row == tree.start.line else 0
+                    last = tree.end.column if row == tree.end.line else len(lines[row])
+                    lines[row] = lines[row][:first] + "*" * (last - first) + lines[row][last:]
+        return "\n".join(lines)
 
     def _span(self, tree: Tree) -> Span:
         return span_of(tree.start, tree.end, self._lines)
@@ -114,6 +126,8 @@ def _flow(scalar: Scalar, lines: list[str]) -> Iterator[_Written]:
         begin = scalar.start.column + quote if row == scalar.start.line else len(line) - len(line.lstrip())
         end = scalar.end.column - quote if row == scalar.end.line else len(line.rstrip())
         if scalar.style == '"':
+            if row < scalar.end.line and _ESCAPED_BREAK.search(line, begin, end):
+                end -= 1
             yield from _double_quoted(line, row, begin, end)
         else:
             doubled = scalar.style == "'"
@@ -130,6 +144,7 @@ def _unescaped(line: str, row: int, begin: int, end: int, *, doubled: bool) -> I
 
 
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)")
+_ESCAPED_BREAK = re.compile(r"(?<!\\)(?:\\\\)*\\$")
 _ESCAPED = {
     "n": "\n",
     "t": "\t",

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from flowrunner.config.explain import did_you_mean, listing
 from flowrunner.config.load import ConnectionEntry, FlowFile, NodeEntry
 from flowrunner.config.places import Places
 from flowrunner.config.tree import Path
+from flowrunner.config.words import did_you_mean, listing
 from flowrunner.graph.build import ERRORS, Wire, connection_name, ports_of
 from flowrunner.graph.order import cycles
 
