@@ -1,0 +1,163 @@
+"""Let at most one message per key pass in every stretch of time.
+
+Time is the flow clock: when messages arrive, not what their sensors say. `every: 10s` and messages `a` to `e` of one
+key, at the seconds above:
+
+| | 0 `a` | 4 `b` | 7 `c` | 10 | 12 `d` | 20 | 22 | 25 `e` | 30 | 35 |
+|---|---|---|---|---|---|---|---|---|---|---|
+| `emit: first` | `a` | | | | `d` | | | `e` | | |
+| `emit: last` | | | | `c` | | | `d` | | | `e` |
+| `emit: both` | `a` | | | `c` | | `d` | | | `e` | |
+
+- `first`: a message passes at once and closes its key for `every`; what comes meanwhile is left out.
+- `last`: a message opens an interval of its key, at whose end the last one passes; the next message opens the next.
+  So every last value passes, at most `every` late.
+- `both`: a message passes at once; the last of those that come within `every` passes at its end and begins the next
+  interval. So a change is seen at once, and the last value is never lost.
+
+A message that waits keeps its topic, payload, `time` and `meta`. Messages left out are counted as filtered, those that
+wait as held. Without a `key` all messages share one interval. A key costs memory for two intervals at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from flowrunner import (
+    EVALUATION_ERRORS,
+    Context,
+    Expression,
+    Message,
+    NodeOptions,
+    PositiveDuration,
+    Transform,
+    node_type,
+)
+from flowrunner_nodes._fading import FadingDict
+from flowrunner_nodes._keys import Key, UnfitError, to_key
+
+EXAMPLE = """\
+version: 1
+flow: calm
+nodes:
+  readings:
+    type: file_in
+    path: readings.jsonl
+  calm:
+    type: throttle
+    from: readings
+    key: topic
+    every: 10s
+    emit: last
+  show:
+    type: debug
+    from: calm
+"""
+
+
+class Config(NodeOptions):
+    """How much is too much."""
+
+    key: Annotated[
+        Expression | None,
+        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
+    ] = None
+    every: Annotated[
+        PositiveDuration,
+        Field(description="The time in which one message of a key passes.", examples=["10s"]),
+    ]
+    emit: Annotated[
+        Literal["first", "last", "both"],
+        Field(
+            description="Which message passes: the first at once, the last at the end, or both.",
+            examples=["last"],
+        ),
+    ] = "first"
+
+
+@node_type("throttle", ports={"out": "The messages that pass."})
+class Throttle(Transform[Config]):
+    """Close a key when a message passes, and hold the last one for when it opens."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, context)
+        self._closed: FadingDict[Key, int] = FadingDict(config.every)
+        """By key: the flow clock at which it opens again."""
+        self._waiting: dict[Key, Message] = {}
+
+    def on_batch(self, batch: Sequence[Message]) -> list[Message]:
+        """Return what passes at once and what was set free in between."""
+        out: list[Message] = []
+        timers, counters, closed = self.context.timers, self.context.counters, self._closed
+        expression, every, emit = self.config.key, self.config.every, self.config.emit
+        key_of = expression.function if expression else _no_key
+        for message in batch:
+            clock = message.clock
+            if clock >= timers.due:
+                self.advance(clock, out)
+            try:
+                key = key_of(message)
+                if key.__class__ is not str:
+                    key = to_key(key)
+            except UnfitError as error:
+                self.context.fail(message, f"`key`: {error}")
+                continue
+            except EVALUATION_ERRORS as error:
+                self.context.fail(message, expression.reason(error) if expression else str(error))
+                continue
+            if emit == "last":
+                self._hold(key, message, clock + every)
+            elif clock >= (opens := closed.get(key) or 0):
+                closed.set(key, clock + every, now=clock)
+                out.append(message)
+            elif emit == "both":
+                self._hold(key, message, opens)
+            else:
+                counters.filtered += 1
+        return out
+
+    def on_timer(self, key: Any, due: int) -> Iterable[Message]:
+        """Let go of the message that waits for the end of its interval."""
+        waiting = self._waiting.pop(key)
+        self.context.counters.held -= 1
+        if self.config.emit == "both":
+            self._closed.set(key, due + self.config.every, now=due)
+        return [Message(waiting.topic, waiting.payload, waiting.time, waiting.meta, due)]
+
+    def _hold(self, key: Key, message: Message, until: int) -> None:
+        if key in self._waiting:
+            self.context.counters.filtered += 1
+        else:
+            self.context.counters.held += 1
+            self.context.timers.set(key, until, now=message.clock)
+        self._waiting[key] = message
+
+    def snapshot(self) -> Any:
+        """Return which keys are closed and which messages wait."""
+        waiting = [
+            [
+                key,
+                message.topic,
+                message.payload,
+                message.time,
+                dict(message.meta),
+                message.clock,
+                message.seq,
+            ]
+            for key, message in self._waiting.items()
+        ]
+        return {"closed": self._closed.snapshot(), "waiting": waiting}
+
+    def restore(self, state: Any) -> None:
+        """Take up closed keys and waiting messages."""
+        self._closed.restore(state["closed"])
+        keys = ((tuple(key) if isinstance(key, list) else key, fields) for key, *fields in state["waiting"])
+        self._waiting = {key: Message(*fields) for key, fields in keys}
+
+
+def _no_key(message: Message) -> str:
+    del message
+    return ""
