@@ -121,10 +121,9 @@ class PointReader:
         self.tag_names = tuple(sorted(options.tags))
         self.non_finite = 0
         """How many fields were left out so far because they were not finite numbers."""
-        self._series = {"measurement": options.measurement} | {
-            name: options.tags[name] for name in self.tag_names
-        }
-        self._functions = [(name, value.function) for name, value in self._series.items()]
+        self._series = [("measurement", options.measurement)]
+        self._series += [(f"tags.{name}", options.tags[name]) for name in self.tag_names]
+        self._functions = [value.function for _, value in self._series]
         self._fields = options.fields
         self.types = frozenset(options.types)
         """The names of the fields whose type is declared."""
@@ -132,14 +131,16 @@ class PointReader:
 
     def series(self, message: Message) -> Series:
         """Return the measurement and tags of a message; raises :class:`MessageError`."""
-        texts = []
-        name = ""
+        texts = list[str]()
         try:
-            for name, function in self._functions:
+            for function in self._functions:
                 value = function(message)
-                texts.append(value if value.__class__ is str else tag_text(name, value))
+                texts.append(value if value.__class__ is str else tag_text(value))
         except EVALUATION_ERRORS as error:
-            raise MessageError(f"`{name}`: {self._series[name].reason(error)}") from None
+            name, source = self._series[len(texts)]
+            raise MessageError(f"`{name}`: {source.reason(error)}") from None
+        except MessageError as error:
+            raise MessageError(f"`{self._series[len(texts)][0]}`: {error}") from None
         return tuple(texts)
 
     def fields(self, members: Mapping[str, Any]) -> dict[str, Scalar]:

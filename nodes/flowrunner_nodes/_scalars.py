@@ -71,12 +71,13 @@ def scalar_text(value: Scalar) -> str:
     return value if isinstance(value, str) else repr(value).removesuffix(".0")
 
 
-def tag_text(name: str, value: Any) -> str:
+def tag_text(value: Any) -> str:
+    """Return the text of a tag, ``""`` for null; raises :class:`MessageError` for what is no scalar."""
     if value is None:
         return ""
     if isinstance(value, bool | int | float | str):
         return scalar_text(value)
-    raise MessageError(f"`{name}` must be a string, a number or a bool, got {kind_of(value)}")
+    raise MessageError(f"it must be a string, a number or a bool, got {kind_of(value)}")
 
 
 def clean_string(name: str, text: str) -> str:

@@ -119,7 +119,7 @@ class InfluxdbOptions(Options):
     tls: Annotated[
         TlsOptions,
         Field(description="How the server's certificate is checked.", examples=[{"ca": "/etc/ca.pem"}]),
-    ] = TlsOptions()
+    ] = Field(default_factory=TlsOptions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -101,7 +101,7 @@ class Config(PointOptions):
     ] = "ns"
     batch: Annotated[
         BatchOptions, Field(description="How many points are sent at once.", examples=[{"max_age": "5s"}])
-    ] = BatchOptions()
+    ] = Field(default_factory=BatchOptions)
 
 
 @node_type("influxdb_out", connection="influxdb")
