@@ -243,11 +243,14 @@ class Context:
         """Messages for other ports than ``out``, in order; taken by the engine after each batch."""
         self.failures: list[tuple[Message, str]] = []
         """Messages that failed and why, in order; taken by the engine after each batch."""
+        self.sent = 0
+        """How many messages were given to ``emit`` so far."""
         self.status: Status = "starting"
         self.reason: str | None = None
 
     def emit(self, message: Message, port: str) -> None:
         """Send a message to a wired port other than ``out``."""
+        self.sent += 1
         if port in self.ports:
             self.ports[port].append(message)
         else:
@@ -359,18 +362,19 @@ class Transform[C: NodeOptions](Node[C]):
         for message in batch:
             if message.clock >= timers.due:
                 self.advance(message.clock, out)
-            held, failed = counters.held, len(context.failures)
+            held, failed, sent = counters.held, len(context.failures), context.sent
             try:
                 results = list(self.on_message(message) or ())
             except MessageError as error:
+                results = []
                 context.fail(message, str(error))
-                continue
             except Exception as error:
+                results = []
                 context.log.error("node failed on a message", node=context.node, error=traceback.format_exc())
                 context.fail(message, f"{type(error).__name__} in node type: {error}")
-                continue
             out += results
-            surplus = len(results) - 1 + counters.held - held + len(context.failures) - failed
+            ends = counters.held - held + len(context.failures) - failed + context.sent - sent
+            surplus = len(results) + ends - 1
             if surplus > 0:
                 counters.created += surplus
             elif surplus < 0:
