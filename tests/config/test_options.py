@@ -29,7 +29,7 @@ class Counting(Options):
 
 class Inner(Options):
     token: Secret | None = None
-    words: list[str] = []
+    words: list[str] = Field(default_factory=list)
 
 
 class Config(Options):
@@ -38,18 +38,18 @@ class Config(Options):
     ratio: Annotated[float, Field(gt=0, lt=1, multiple_of=0.25)] = 0.5
     flag: bool = True
     name: Annotated[str, Field(min_length=2, max_length=5, pattern="^[a-z]+$")] = "abc"
-    items: Annotated[list[int], Field(min_length=1, max_length=2)] = [1]
-    table: dict[str, float] = {}
+    items: Annotated[list[int], Field(min_length=1, max_length=2)] = Field(default=[1])
+    table: dict[str, float] = Field(default_factory=dict)
     emit: Literal["first", "last"] = "first"
     window: Annotated[Tumbling | Counting, Field(discriminator="type")] | None = None
     loose: Tumbling | Counting | None = None
     either: int | list[int] = 1
     every: Duration | None = None
     secret: Secret | None = None
-    secrets: dict[str, Secret] = {}
+    secrets: dict[str, Secret] = Field(default_factory=dict)
     inner: Inner = Inner()
     where: Expression | None = None
-    tags: dict[str, Value] = {}
+    tags: dict[str, Value] = Field(default_factory=dict)
     class_: Annotated[str, Field(alias="class")] = "x"
     url: str = "http://x"
     picky: str = "ok"
