@@ -35,7 +35,11 @@ HttpHost = Annotated[
 HttpPort = Annotated[
     int | None,
     typer.Option(
-        metavar="PORT", min=0, max=65535, show_default=False, help="Port to listen on. [default: 8080]"
+        metavar="PORT",
+        min=0,
+        max=65535,
+        show_default=False,
+        help="Port to listen on; 0 takes a free one. [default: 8080]",
     ),
 ]
 NodeTypeName = Annotated[

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from flowrunner.reference.schema import connections_schema, flow_schema, test_schema
+from flowrunner.reference.schema import connections_schema, flow_schema, schema_of_tests
 
 
 def schema_files(test_model: type[BaseModel]) -> dict[str, str]:
     """Return the schema files by name."""
-    schemas = {"flow": flow_schema(), "connections": connections_schema(), "test": test_schema(test_model)}
+    schemas = {
+        "flow": flow_schema(),
+        "connections": connections_schema(),
+        "test": schema_of_tests(test_model),
+    }
     return {f"{name}.schema.json": schema_text(schema) for name, schema in schemas.items()}
 
 

@@ -34,10 +34,10 @@ def _cleaned(schema: Schema) -> Schema:
     for key in _SINGLE:
         if isinstance(kept.get(key), dict):
             kept[key] = _cleaned(kept[key])
-    if (default := _default(kept, schema.get("default"))) is not None:
-        kept["default"] = default
     if "discriminator" in kept:
         kept |= _by_type(kept.pop("discriminator"), kept.pop("oneOf"))
+    if (default := _default(kept, schema.get("default"))) is not None:
+        kept["default"] = default
     if "$ref" in kept and len(kept) > 1:  # draft-07 ignores what stands beside a reference
         kept["allOf"] = [{"$ref": kept.pop("$ref")}]
     return kept

@@ -52,7 +52,7 @@ def connections_schema() -> Schema:
     return _document("Connections of flowrunner", schema, definitions | _connections())
 
 
-def test_schema(model: type[BaseModel]) -> Schema:
+def schema_of_tests(model: type[BaseModel]) -> Schema:
     """Return the schema of test files, which ``model`` reads."""
     schema, definitions = model_schema(model)
     return _document("Tests of a flow of flowrunner", schema, definitions)
