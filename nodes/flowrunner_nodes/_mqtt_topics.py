@@ -101,7 +101,10 @@ def _steps(level: str, wild: bool) -> tuple[str, ...]:
 
 def filters_matching(topic: str, limit: int = 512) -> list[str]:
     """Return the filters that match ``topic``: all of them, or the ``limit`` with the fewest wildcards."""
-    return list(itertools.islice(_forms(topic.split("/")), limit))
+    found = _forms(topic.split("/"))
+    if topic.startswith("$"):
+        found = (filter for filter in found if not filter.startswith(("+", "#")))
+    return list(itertools.islice(found, limit))
 
 
 def _forms(levels: list[str]) -> Iterator[str]:

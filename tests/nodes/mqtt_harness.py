@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from flowrunner import ConnectionContext, JournalFull, Record, SourceContext, SystemClock
+from flowrunner_nodes._mqtt_reading import ReadLoop
 from flowrunner_nodes.mqtt import MqttConnection, MqttOptions
 from flowrunner_nodes.mqtt_in import Config, MqttIn
 
@@ -112,6 +114,21 @@ class Flow:
     @property
     def counts(self) -> dict[str, int]:
         return dict(self.connection.counts)
+
+    @property
+    def reading(self) -> ReadLoop:
+        client = self.connection._hub._client
+        assert client is not None
+        assert client.reading is not None
+        return client.reading
+
+    def cut(self) -> None:
+        """Break the connection as a network does."""
+        client: Any = self.connection._hub._client
+        client._client.socket().shutdown(socket.SHUT_RDWR)
+
+    async def reconnected(self, times: int) -> None:
+        await until(lambda: self.context.reconnects == times and self.up())
 
     def up(self) -> bool:
         return self.context.up and all(journal.status == "running" for journal in self.journals.values())

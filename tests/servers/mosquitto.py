@@ -104,6 +104,7 @@ class Mosquitto:
             f"persistence {'true' if persistence else 'false'}",
             f"persistence_location {folder}/",
             "autosave_interval 1",
+            "max_queued_messages 0",  # by default the newest are dropped beyond 1000 a client
         ]
         if users:
             lines.append(f"password_file {self._passwords(users)}")

@@ -167,6 +167,9 @@ class Peer:
         self.session_present = session_present
         self.connections: list[PeerConnection] = []
         self.port = 0
+        self.denied: set[str] = set()
+        """Filters whose subscription is refused as not authorized."""
+        self.pings = True
         self.greeting: list[bytes] = []
         """Packets sent together with CONNACK."""
 
@@ -198,13 +201,16 @@ class Peer:
         self._tasks.discard(task)
 
     def _answer(self, connection: PeerConnection, kind: int, body: bytes) -> None:
+        if not connection.received[0][1].startswith(text("MQTT")):
+            return  # a client that wants TLS
         five = b"\x00" if connection.version5 else b""
         if kind == CONNECT and self.connack is not None:
             head = packet(CONNACK, bytes([self.session_present and self.connack == 0, self.connack]) + five)
             connection.send(head, *self.greeting)
         elif kind == SUBSCRIBE and self.suback is not None:
-            connection.send(packet(SUBACK, body[:2] + five + bytes([self.suback])))
+            refused = any(text(filter) in body for filter in self.denied)
+            connection.send(packet(SUBACK, body[:2] + five + bytes([0x87 if refused else self.suback])))
         elif kind == UNSUBSCRIBE:
             connection.send(packet(UNSUBACK, body[:2] + (b"\x00" + b"\x11" * 64 if five else b"")))
-        elif kind == PINGREQ:
+        elif kind == PINGREQ and self.pings:
             connection.send(packet(PINGRESP))
