@@ -10,7 +10,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from flowrunner import Message, MessageError
-from flowrunner_nodes._points import PointOptions, PointReader, Series, check_field_name, check_name
+from flowrunner_nodes._names import check_field_name, check_name
+from flowrunner_nodes._points import PointOptions, PointReader, Series, checked_time
 from flowrunner_nodes._scalars import Scalar, scalar_text
 
 PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
@@ -18,8 +19,6 @@ PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 _CACHE_ENTRIES = 16_384
 _MAX_SERIES_BYTES = 65_535
-_MAX_TIME = 2**63 - 2
-_MIN_TIME = -(2**63) + 2
 
 _LARGEST = 2.0**63
 
@@ -55,9 +54,7 @@ class LineEncoder:
         series = self._series.get(key) or self._remember_series(key)
         members = self.points.members(message)
         fields = self._numbers(members) or self._fields(members)
-        time = message.time
-        if not _MIN_TIME <= time <= _MAX_TIME:
-            raise MessageError(f"the time {time} is outside what InfluxDB can store (the years 1677 to 2262)")
+        time = checked_time(message)
         return f"{series} {fields} {time if self._unit == 1 else time // self._unit}"
 
     def _numbers(self, members: Mapping[str, Any]) -> str | None:

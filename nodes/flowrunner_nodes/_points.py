@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from flowrunner import EVALUATION_ERRORS, Message, MessageError, NodeOptions, Value, option_error
+from flowrunner_nodes._names import check_field_name, check_tag_name
 from flowrunner_nodes._scalars import (
     CONVERTERS,
     INT64,
     FieldType,
     Scalar,
     clean_string,
-    is_unicode,
     kind_of,
-    shown,
     tag_text,
     to_float,
 )
@@ -25,35 +23,17 @@ from flowrunner_nodes._scalars import (
 type Series = tuple[str, ...]
 """The measurement and the text of each tag in the order of ``PointReader.tag_names``, ``""`` for a tag left out."""
 
-_RESERVED_TAGS = frozenset({"time", "_measurement", "_field"})
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]|\\(?=[\\,= ]|\Z)")
+_MIN_TIME = -(2**63) + 2
+_MAX_TIME = 2**63 - 2
 
 
-def check_name(what: str, name: str) -> None:
-    """Refuse (:class:`MessageError`) a measurement, tag or field name that line protocol cannot carry.
-
-    Refused and not replaced: two series that differ only there would become one.
-    """
-    if not name:
-        raise MessageError(f"the {what} is empty")
-    if found := _UNWRITABLE.search(name):
-        if found[0] == "\\":
-            raise MessageError(
-                f"the {what} {shown(name)} has a backslash at its end or before a backslash, comma, equals sign "
-                "or space, which line protocol cannot express"
-            )
-        raise MessageError(f"the {what} {shown(name)} contains a control character")
-    if not is_unicode(name):
-        raise MessageError(f"the {what} {shown(name)} is not valid Unicode")
-
-
-def check_field_name(name: str) -> None:
-    """Refuse a field name that line protocol cannot carry or that InfluxDB keeps for itself."""
-    check_name("field name", name)
-    if name == "time":
+def checked_time(message: Message) -> int:
+    """Return the time of a message, nanoseconds; raises :class:`MessageError` outside of InfluxDB's range."""
+    if not _MIN_TIME <= message.time <= _MAX_TIME:
         raise MessageError(
-            "a field cannot be called `time`: InfluxDB reserves that name; rename it with a `map`"
+            f"the time {message.time} is outside what InfluxDB can store (the years 1677 to 2262)"
         )
+    return message.time
 
 
 def _check_keys[V](values: dict[str, V], check: Callable[[str], None]) -> dict[str, V]:
@@ -65,14 +45,8 @@ def _check_keys[V](values: dict[str, V], check: Callable[[str], None]) -> dict[s
     return values
 
 
-def _check_tag_key(name: str) -> None:
-    check_name("tag name", name)
-    if name in _RESERVED_TAGS:
-        raise MessageError(f"a tag cannot be called `{name}`: InfluxDB reserves that name")
-
-
 def _check_tags[V](tags: dict[str, V]) -> dict[str, V]:
-    return _check_keys(tags, _check_tag_key)
+    return _check_keys(tags, check_tag_name)
 
 
 def _check_fields[V](fields: dict[str, V]) -> dict[str, V]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,8 +70,17 @@ class FakeInflux:
     others stored (422 in version 2, 400 with a list in version 3), a body above ``max_body`` bytes gets a 413.
     """
 
-    def __init__(self, *, token: str = TOKEN, buckets: Sequence[str] = ("home",)) -> None:
+    def __init__(
+        self,
+        *,
+        token: str = TOKEN,
+        buckets: Sequence[str] = ("home",),
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.token = token
+        self._port = port
+        self._tls = tls
         self.buckets = set(buckets)
         self.script: deque[Fault | None] = deque()
         self.always: Fault | None = None
@@ -82,6 +92,7 @@ class FakeInflux:
         self.requests: list[Request] = []
         self.stored: list[str] = []
         """Every line that was ever stored, in order, repeats included."""
+        self.connections = 0
         self.arrived = asyncio.Event()
         """Set by the first request."""
         self._server: asyncio.Server | None = None
@@ -91,7 +102,7 @@ class FakeInflux:
     def url(self) -> str:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"http{'s' if self._tls else ''}://{host}:{port}"
 
     @property
     def writes(self) -> list[Request]:
@@ -105,7 +116,7 @@ class FakeInflux:
         return {(head.split(" ", 1)[0], time): head.split(" ", 1)[-1] for head, time in parts}
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -118,6 +129,7 @@ class FakeInflux:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         self._writers.add(writer)
         try:
             while await self._serve_one(reader, writer):
