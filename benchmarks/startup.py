@@ -55,7 +55,7 @@ def main() -> None:
         print(f"python -c pass        {empty:.2f} s")
         for name, arguments in (("--help", ["--help"]), ("validate", ["validate", str(flow)])):
             seconds = cpu_seconds("-m", "flowrunner", *arguments)
-            print(f"flowrunner {name:<10} {seconds:.2f} s  ×{seconds / empty:.0f}")
+            print(f"flowrunner {name:<10} {seconds:.2f} s  x{seconds / empty:.0f}")
 
 
 if __name__ == "__main__":

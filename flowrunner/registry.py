@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, Literal
 
 import msgspec
@@ -112,7 +112,13 @@ def _kind(cls: type[Any]) -> Kind:
 
 @cache
 def _installed(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+    return {entry.name: entry for entry in _entry_points().select(group=group)}
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Read the entry points of all installed packages: once, it takes a good 10 ms."""
+    return entry_points()
 
 
 def node_type_names() -> list[str]:

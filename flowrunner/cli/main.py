@@ -239,6 +239,9 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> NoReturn:
     """Run the command that the arguments name and exit; never shows a traceback unless asked to."""
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # it looks for them in every installed package
     code = 0
     try:
         app(prog_name="flowrunner")
