@@ -7,7 +7,8 @@ from typing import Any
 
 from flowrunner.expression.operators import EVALUATION_ERRORS, MAX_ITEMS, EvaluationError, boolean, kind
 
-_CHARACTERS_A_STEP = 256
+_CHARACTERS_A_STEP = 16
+_SIZED = frozenset({str, list, dict})
 
 
 class Budget:
@@ -35,17 +36,15 @@ def items(budget: Budget, container: Any) -> list[Any]:
 
 def charge(budget: Budget, value: Any) -> Any:
     """Return ``value`` after paying for its size: work inside a macro is paid for, not only its rounds."""
-    pending = [value]
+    pending = [value] if type(value) in _SIZED else []
     while pending:
-        value_ = pending.pop()
-        if type(value_) is str:
-            budget.spend(1 + len(value_) // _CHARACTERS_A_STEP)
-        elif type(value_) is list:
-            budget.spend(1 + len(value_))
-            pending += value_
-        elif type(value_) is dict:
-            budget.spend(1 + len(value_))
-            pending += value_.values()
+        part = pending.pop()
+        if type(part) is str:
+            budget.spend(1 + len(part) // _CHARACTERS_A_STEP)
+        else:
+            budget.spend(1 + len(part))
+            parts = part if type(part) is list else part.values()
+            pending += [inner for inner in parts if type(inner) in _SIZED]
     return value
 
 

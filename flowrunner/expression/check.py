@@ -171,7 +171,7 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     meant = _MEANT.get(name)
     if meant in (*known, "true", "false", "null"):
         return meant
-    by_lower = {other.lower(): other for other in known}
+    by_lower = {other.lower(): other for other in reversed(known)}
     close = get_close_matches(name.lower(), by_lower, 1, 0.7)
     return by_lower[close[0]] if close else None
 

@@ -107,15 +107,29 @@ class Emitter(OperatorEmitter):
         return placed(call("_boolean", code), node)
 
     def _logical(self, node: Logical) -> Code:
-        operands = [self._condition(operand) for operand in node.operands]
+        operands = self._in_turn(node.operands)
         if self.careful:
             return Code(call("_" + node.operator, *map(thunk, operands)), "bool")
         self.hurried = True
         return Code(ast.BoolOp(ast.And() if node.operator == "&&" else ast.Or(), operands), "bool")
 
+    def _in_turn(self, nodes: tuple[Node, ...]) -> list[ast.expr]:
+        """Return conditions that each may rely on those before; outside only the first is certain to run."""
+        before, visible = self._found, self._numbers
+        self._found = {}
+        first, codes = dict(before), []
+        for node in nodes:
+            codes.append(self._condition(node))
+            first = {**before, **self._found} if len(codes) == 1 else first
+            self._numbers = {**self._numbers, **self._found}
+        self._found, self._numbers = first, visible
+        return codes
+
     def _conditional(self, node: Conditional) -> Code:
         condition = self._condition(node.condition)
+        found = self._found
         then, otherwise = self.emit(node.then), self.emit(node.otherwise)
+        self._found = found
         same = then.type if then.type == otherwise.type else "any"
         return Code(ast.IfExp(condition, then.code, otherwise.code), same)
 

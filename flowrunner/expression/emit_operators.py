@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from flowrunner.expression import operators
 from flowrunner.expression.check import check_operands
 from flowrunner.expression.code import Code, call, is_no_bool, load, placed, store
 from flowrunner.expression.functions import Type
-from flowrunner.expression.syntax import Binary, Literal, Node
+from flowrunner.expression.syntax import Binary, Literal, Name, Node, Select
 
 _COMPARE: dict[str, type[ast.cmpop]] = {
     "<": ast.Lt,
@@ -20,6 +19,7 @@ _COMPARE: dict[str, type[ast.cmpop]] = {
     "!=": ast.NotEq,
 }
 _ARITHMETIC: dict[str, type[ast.operator]] = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div}
+_USUAL = 9.2e18  # a float, because Python compares those with each other fastest
 
 
 class OperatorEmitter:
@@ -38,6 +38,10 @@ class OperatorEmitter:
         self._variables: tuple[str, ...] = ()
         self._inline = not careful
         self._temporaries = 0
+        self._numbers: dict[tuple[str, ...], str] = {}
+        """The variables that hold fields which earlier operands of ``&&`` or ``||`` found to be numbers."""
+        self._found: dict[tuple[str, ...], str] = {}
+        """Those that what is being emitted finds, whichever way it goes."""
 
     def emit(self, node: Node) -> Code:
         """Return the code of one node, at the node's place."""
@@ -61,10 +65,10 @@ class OperatorEmitter:
         return self._arithmetic(node, left, right)
 
     def _equality(self, node: Binary, left: Code, right: Code) -> ast.expr:
-        for literal, other in ((node.left, right), (node.right, left)):
-            if isinstance(literal, Literal) and (literal.value is None or isinstance(literal.value, bool)):
+        for literal, constant, other in ((node.left, left.code, right), (node.right, right.code, left)):
+            if _is_unique(literal) and not isinstance(other.code, ast.Constant):
                 same: ast.cmpop = ast.Is() if node.operator == "==" else ast.IsNot()
-                return ast.Compare(other.code, [same], [ast.Constant(literal.value)])
+                return ast.Compare(other.code, [same], [constant])
         if any(map(_compares_exactly, (node.left, node.right))) or left.type == right.type == "number":
             return ast.Compare(left.code, [_COMPARE[node.operator]()], [right.code])
         if self._inline and node.operator == "==" and "number" in (left.type, right.type):
@@ -84,7 +88,7 @@ class OperatorEmitter:
             return ast.Compare(left.code, [_COMPARE[node.operator]()], [right.code])
         if types == {"any", "number"}:
             if self._inline:
-                left, right = self._guarded(left), self._guarded(right)
+                left, right = self._guarded(node.left, left), self._guarded(node.right, right)
                 return ast.Compare(left.code, [_COMPARE[node.operator]()], [right.code])
             return call("_" + node.operator, left.code, right.code)
         return call("_" + node.operator, self._paid(left), self._paid(right))
@@ -92,7 +96,7 @@ class OperatorEmitter:
     def _arithmetic(self, node: Binary, left: Code, right: Code) -> Code:
         types = {left.type, right.type}
         if self._inline and "number" in types and _is_bounded(node, types):
-            left, right = self._guarded(left), self._guarded(right)
+            left, right = self._guarded(node.left, left), self._guarded(node.right, right)
             return Code(
                 self._checked(ast.BinOp(left.code, _ARITHMETIC[node.operator](), right.code)), "number"
             )
@@ -101,23 +105,27 @@ class OperatorEmitter:
             result = left.type if left.type != "any" else right.type
         return Code(call("_" + node.operator, self._paid(left), self._paid(right)), result)
 
-    def _guarded(self, emitted: Code) -> Code:
+    def _guarded(self, node: Node, emitted: Code) -> Code:
         """Refuse the bools that Python would compute with; it refuses everything else that is no number."""
         if emitted.type == "number":
             return emitted
+        path = _path(node)
+        if path in self._numbers:
+            return Code(load(self._numbers[path]), "number")
         temporary = self._temporary()
-        test = ast.BoolOp(
-            ast.And(), is_no_bool(ast.NamedExpr(store(temporary), emitted.code), load(temporary))
-        )
-        return Code(ast.IfExp(test, load(temporary), call("_not_number", load(temporary))), "number")
+        if path:
+            self._found = {**self._found, path: temporary}
+        no_bool = is_no_bool(ast.NamedExpr(store(temporary), emitted.code), load(temporary))
+        refusal = call("_not_number", load(temporary))
+        return Code(ast.IfExp(ast.BoolOp(ast.And(), no_bool), load(temporary), refusal), "number")
 
     def _checked(self, result: ast.expr) -> ast.expr:
-        """Look closer at a result that is not within 64 bits."""
+        """Look closer at a result that may not be within 64 bits."""
         temporary = self._temporary()
         within = ast.Compare(
-            ast.Constant(operators.MIN_INT),
-            [ast.LtE(), ast.LtE()],
-            [ast.NamedExpr(store(temporary), result), ast.Constant(operators.MAX_INT)],
+            ast.Constant(-_USUAL),
+            [ast.Lt(), ast.Lt()],
+            [ast.NamedExpr(store(temporary), result), ast.Constant(_USUAL)],
         )
         return ast.IfExp(within, load(temporary), call("_check", load(temporary)))
 
@@ -132,11 +140,24 @@ class OperatorEmitter:
         return call("_charge", load("budget"), emitted.code)
 
 
+def _path(node: Node) -> tuple[str, ...]:
+    """Return the names of a field of the message, nothing for any other expression."""
+    names: list[str] = []
+    while isinstance(node, Select):
+        names.append(node.field)
+        node = node.operand
+    return (node.name, *names) if isinstance(node, Name) and names else ()
+
+
 def _literal_of(node: Binary, type: type) -> Literal | None:
     for operand in (node.left, node.right):
         if isinstance(operand, Literal) and isinstance(operand.value, type):
             return operand
     return None
+
+
+def _is_unique(node: Node) -> bool:
+    return isinstance(node, Literal) and (node.value is None or isinstance(node.value, bool))
 
 
 def _compares_exactly(node: Node) -> bool:

@@ -107,7 +107,8 @@ def dyn(value: Any) -> Any:
 
 def round_to(value: Any, digits: Any = None) -> Any:
     """Return a number rounded to so many decimal digits, an integer when none are asked for; halves to even."""
-    _wants_numbers("round", value)
+    if type(value) not in NUMBERS:
+        raise unfit("round", "a number", value)
     if digits is None:
         return check(round(value))
     if type(digits) is not int or not -15 <= digits <= 15:
@@ -117,19 +118,22 @@ def round_to(value: Any, digits: Any = None) -> Any:
 
 def floor(value: Any) -> Any:
     """Return the largest integer that is not above a number."""
-    _wants_numbers("floor", value)
+    if type(value) not in NUMBERS:
+        raise unfit("floor", "a number", value)
     return check(math.floor(value))
 
 
 def ceil(value: Any) -> Any:
     """Return the smallest integer that is not below a number."""
-    _wants_numbers("ceil", value)
+    if type(value) not in NUMBERS:
+        raise unfit("ceil", "a number", value)
     return check(math.ceil(value))
 
 
 def sqrt(value: Any) -> float:
     """Return the square root."""
-    _wants_numbers("sqrt", value)
+    if type(value) not in NUMBERS:
+        raise unfit("sqrt", "a number", value)
     if value < 0:
         raise EvaluationError("`sqrt` wants a number that is not negative")
     return math.sqrt(value)
@@ -137,7 +141,8 @@ def sqrt(value: Any) -> float:
 
 def absolute(value: Any) -> Any:
     """Return the distance from zero."""
-    _wants_numbers("abs", value)
+    if type(value) not in NUMBERS:
+        raise unfit("abs", "a number", value)
     if type(value) is int and value == MIN_INT:
         raise EvaluationError("the result is too large for an integer of 64 bits")
     return check(abs(value))

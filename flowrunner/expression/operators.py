@@ -192,7 +192,8 @@ def unequal(left: Any, right: Any) -> bool:
 def contained(item: Any, container: Any) -> bool:
     """Return whether an item is in a list, or a key in a map."""
     if type(container) is list:
-        return item in container if type(item) is str else any(equal(item, other) for other in container)
+        found = item in container  # may take true for 1, but never misses what is equal
+        return found and (type(item) is str or any(equal(item, other) for other in container))
     if type(container) is dict:
         return type(item) is str and item in container
     raise unfit("in", "a list or an object on its right", container)

@@ -252,6 +252,8 @@ class _Parser:
         word = str(token.value)
         if word in _RESERVED:
             raise syntax_error(f"`{word}` is a reserved word", token.start, token.end, _INSTEAD.get(word))
+        if word in _INSTEAD:
+            raise syntax_error(f"`{word}` has no meaning here", token.start, token.end, _INSTEAD[word])
         self._advance()
         if word in _WORDS:
             return Literal(token.start, token.end, _WORDS[word])
