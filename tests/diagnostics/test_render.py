@@ -120,13 +120,12 @@ def test_json_of_nothing_is_an_empty_list() -> None:
 def test_github_gets_one_escaped_command_a_diagnostic() -> None:
     odd = Diagnostic("a,b:c%.yaml", 1, 2, 3, "error", "FR001", "50%\r\n::error::x")
 
-    assert render_github([EVERY, FILE, odd]).splitlines() == [
-        "::error file=flows/climate.yaml,line=2,col=12,endColumn=14,title=FR031 A number needs a unit"
-        "::`every` needs a unit, got 10%0Ahelp: write 10s",
-        "::warning file=flows,title=FR062 There is no flow file::there is no flow file",
-        "::error file=a%2Cb%3Ac%25.yaml,line=1,col=2,endColumn=3,title=FR001 The file is not valid YAML"
-        "::50%25%0D%0A::error::x",
-    ]
+    every, file, escaped = render_github([EVERY, FILE, odd]).splitlines()
+    place = "::error file=flows/climate.yaml,line=2,col=12,endColumn=14,title=FR031 A number needs a unit"
+    assert f"{place}::`every` needs a unit, got 10%0Ahelp: write 10s" == every
+    assert "::warning file=flows,title=FR062 There is no flow file::there is no flow file" == file
+    place = "::error file=a%2Cb%3Ac%25.yaml,line=1,col=2,endColumn=3,title=FR001 The file is not valid YAML"
+    assert f"{place}::50%25%0D%0A::error::x" == escaped
 
 
 def test_sarif_has_a_rule_for_each_code_and_a_result_for_each_diagnostic() -> None:

@@ -1,6 +1,7 @@
 """The order of nodes, and the circles in it."""
 
 from graphlib import TopologicalSorter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ def test_every_circle_is_one_and_without_them_there_is_an_order(sources: dict[st
     found = cycles(sources)
     for ring in found:
         assert ring[0] == ring[-1]
-        assert all(before in sources[after] for before, after in zip(ring, ring[1:], strict=False))
+        assert all(before in sources[after] for before, after in pairwise(ring))
     if not found:
         order = in_order(sources)
         assert sorted(sources) == sorted(order)
