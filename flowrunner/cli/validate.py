@@ -28,7 +28,8 @@ def validate(
     ``env`` requires the variables and secrets that the flows name.
     """
     loaded = load_flows(paths, environment=os.environ, strict_environment=env)
-    sys.stdout.write(_render(loaded, format))
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(_render(loaded, format).encode(encoding, "backslashreplace").decode(encoding))
     if any(found.code == "FR060" for found in loaded.diagnostics):
         return EX_USAGE
     wrong = (

@@ -13,7 +13,7 @@ from flowrunner.config.document import decode, parse
 from flowrunner.config.explain import Place, Shape
 from flowrunner.config.mask import Mask
 from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
-from flowrunner.config.options import OptionReader
+from flowrunner.config.options import UNSET, OptionReader
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
 from flowrunner.config.tree import Path, plain
@@ -43,6 +43,11 @@ class NodeEntry(msgspec.Struct, frozen=True):
     sources: Json
     """What stands at ``from``; ``None`` when nothing does."""
     definition: Json
+
+    def guesses(self, option: str) -> bool:
+        """Whether an option has a sample for a variable that is not set."""
+        value = self.definition.get(option) if isinstance(self.definition, dict) else None
+        return isinstance(value, dict) and UNSET in value
 
 
 class ConnectionEntry(msgspec.Struct, frozen=True):
@@ -108,9 +113,9 @@ class _Loader:
         description, delivery = values.get("description"), values.get("delivery")
         self._file.description = description if isinstance(description, str) else None
         self._file.delivery = "memory" if delivery == "memory" else "journal"
-        for name, options in _mappings(values.get("connections")):
+        for name, options in _entries(values.get("connections")):
             self._file.connections[name] = self._connection(name, options)
-        for id, options in _mappings(values.get("nodes")):
+        for id, options in _entries(values.get("nodes")):
             self._file.nodes[id] = self._node(id, options)
         self._file.holds_flow = "nodes" in values or "connections" not in values
         if "nodes" in values:
@@ -137,10 +142,10 @@ class _Loader:
                 self._report.file("FR026", message, help=f"add `flow:` with a name; {NAME_HELP}")
         return name if isinstance(name, str) and NAME.fullmatch(name) else None
 
-    def _connection(self, name: str, values: dict[str, Any]) -> ConnectionEntry:
+    def _connection(self, name: str, values: dict[str, Any] | None) -> ConnectionEntry:
         path: Path = ("connections", name)
         type = self._type(path, values, "connection", find_connection_type, connection_type_names)
-        if type is None:
+        if type is None or values is None:
             return ConnectionEntry(name, path, None, None, values)
         values = {key: value for key, value in values.items() if key != "type"}
         read = self._reader.read(type.config, path, values, f"a connection of type `{type.name}`")
@@ -148,11 +153,11 @@ class _Loader:
             name, path, type, read.options, {"type": type.name, "options": read.definition}
         )
 
-    def _node(self, id: str, values: dict[str, Any]) -> NodeEntry:
+    def _node(self, id: str, values: dict[str, Any] | None) -> NodeEntry:
         path: Path = ("nodes", id)
-        sources = values.get("from")
+        sources = values.get("from") if values is not None else None
         type = self._type(path, values, "node", find_node_type, node_type_names)
-        if type is None:
+        if type is None or values is None:
             return NodeEntry(id, path, None, None, sources, values)
         values = {key: value for key, value in values.items() if key != "from"}
         read = self._reader.read(type.config, path, values, f"`{type.name}`")
@@ -161,12 +166,14 @@ class _Loader:
     def _type[T](
         self,
         path: Path,
-        values: dict[str, Any],
+        values: dict[str, Any] | None,
         kind: str,
         find: Callable[[str], T | None],
         names: Callable[[], list[str]],
     ) -> T | None:
         """Return the type that an entry names; report and return ``None`` when there is none such."""
+        if values is None:
+            return None
         name = values.get("type")
         place = (*path, "type")
         if "type" not in values:
@@ -176,6 +183,10 @@ class _Loader:
             )
         elif not isinstance(name, str):
             self._report.add("FR022", self._places.value(place), "`type` must be a text")
+        elif "${" in name:
+            self._report.add(
+                "FR053", self._places.value(place), "`type` cannot have a variable", help="write the type"
+            )
         elif (found := self._find(place, kind, name, find)) is not None:
             return found
         elif name not in names():
@@ -195,7 +206,7 @@ class _Loader:
         return None
 
 
-def _mappings(values: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the entries that are mappings; the others are reported where the top level is checked."""
+def _entries(values: Any) -> list[tuple[str, dict[str, Any] | None]]:
+    """Return the entries of a mapping; what is no mapping itself is reported where the top level is checked."""
     items = values.items() if isinstance(values, dict) else ()
-    return [(key, value) for key, value in items if isinstance(value, dict)]
+    return [(key, value if isinstance(value, dict) else None) for key, value in items]

@@ -20,6 +20,9 @@ from flowrunner.config.variables import Environment, Variable, VariableError, sp
 from flowrunner.diagnostics import Severity
 from flowrunner.message import Json
 
+UNSET = "unset"
+"""The key in a definition under which a text with a variable stands that is not set."""
+
 
 class Read[T: BaseModel](msgspec.Struct, frozen=True):
     """Options that were read."""
@@ -57,9 +60,7 @@ class OptionReader:
         before = self._report.count
         uses: dict[Path, _Use] = {}
         values = self._put_in(values, path, model, uses)
-        definition = _fill(
-            values, (), {at: {"digest": use.digest or use.written} for at, use in uses.items()}
-        )
+        definition = _fill(values, (), {at: _definition(use) for at, use in uses.items()})
         if any(found.severity == "error" for found in self._report.diagnostics[before:]):
             return Read(None, definition)
         options = self._check(model, path, values, owner, uses)
@@ -186,6 +187,10 @@ class OptionReader:
                 "FR050", span, f"the variable `{variable.name}` is not set", help=help, severity=severity
             )
         return value
+
+
+def _definition(use: _Use) -> Json:
+    return {UNSET: use.written} if use.digest is None else {"digest": use.digest}
 
 
 def _reason(error: ValueError) -> str:

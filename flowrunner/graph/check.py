@@ -9,7 +9,7 @@ import msgspec
 
 from flowrunner.config.load import ConnectionEntry, FlowFile, NodeEntry
 from flowrunner.config.places import Places
-from flowrunner.config.tree import Path
+from flowrunner.config.tree import Path, Scalar
 from flowrunner.config.words import did_you_mean, listing
 from flowrunner.graph.build import ERRORS, Wire, connection_name, ports_of
 from flowrunner.graph.order import cycles
@@ -57,7 +57,7 @@ class _Checker:
         if entry.type.kind == "source":
             self._source(entry, at)
             return []
-        if not entry.sources and not isinstance(entry.sources, str):
+        if not entry.sources:
             self._unwired(entry, at)
             return []
         return self._resolve(entry, at)
@@ -177,16 +177,20 @@ class _Checker:
         if name is None or type is None:
             return
         span = self._places.value((*entry.path, "connection"))
+        written = self._places.find((*entry.path, "connection"))
+        shown = written.text if isinstance(written, Scalar) else name
         found = connections.get(name)
         right = [
             known.name for known in connections.values() if known.type and known.type.name == type.connection
         ]
+        if found is None and entry.guesses("connection"):
+            return
         if found is None:
-            otherwise = f"there are {listing(right)}" if right else _how_to_add(name, type.connection)
-            help = did_you_mean(name, right, otherwise)
-            self._report.add("FR014", span, f"there is no connection `{name}`", help=help)
+            otherwise = f"there are {listing(right)}" if right else _how_to_add("name", type.connection)
+            help = did_you_mean(shown, right, otherwise)
+            self._report.add("FR014", span, f"there is no connection `{shown}`", help=help)
         elif found.type is not None and found.type.name != type.connection:
-            message = f"`{type.name}` needs a connection of type `{type.connection}`; `{name}` is `{found.type.name}`"
+            message = f"`{type.name}` needs a connection of type `{type.connection}`; `{shown}` is `{found.type.name}`"
             help = f"choose {listing(right, 'or')}" if right else _how_to_add("name", type.connection)
             self._report.add("FR014", span, message, help=help)
 

@@ -4,15 +4,21 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from flowrunner.config import document
 from flowrunner.graph.load import load_flows
 
 FIXTURES = sorted(Path(__file__).parent.glob("*.yaml"))
 STATED = re.compile(r"# (error|warning): (FR\d{3})")
 
 
+@pytest.mark.parametrize("loader", [yaml.CSafeLoader, yaml.SafeLoader], ids=["libyaml", "python"])
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-def test_a_fixture_has_exactly_the_mistakes_that_it_states(path: Path) -> None:
+def test_a_fixture_has_exactly_the_mistakes_that_it_states(
+    path: Path, loader: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "_LOADER", loader)
     lines = path.read_text().splitlines()
     expected = sorted(
         (number, *found) for number, line in enumerate(lines, 1) for found in STATED.findall(line)

@@ -1,6 +1,7 @@
 """The command ``flowrunner validate``."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,21 @@ def test_a_terminal_gets_colors_unless_told_otherwise(
     monkeypatch.setenv("NO_COLOR", "1")
     validate(files)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    write(climate=FLOW.replace("from: tick", "from: tïck"))
+    command = "from pathlib import Path; from flowrunner.cli.validate import validate; validate([Path('climate.yaml')])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+
+    assert b"there is no node `t\\xefck`" in done.stdout
+    assert b"" == done.stderr
 
 
 def test_validating_imports_nothing_heavy() -> None:

@@ -42,6 +42,12 @@ def test_circles_are_paths_along_the_wires(sources: dict[str, list[str]], expect
     assert expected == sorted(cycles(sources))
 
 
+def test_of_very_many_circles_some_are_told() -> None:
+    nodes = [f"n{index}" for index in range(200)]
+
+    assert len(cycles(dict.fromkeys(nodes, nodes))) == 10
+
+
 GRAPHS = st.dictionaries(
     st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefgh"), max_size=3), max_size=8
 ).map(lambda graph: {id: [source for source in sources if source in graph] for id, sources in graph.items()})
