@@ -87,6 +87,12 @@ class Repeats:
         return event
 
 
+def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put what every line has in front, and leave out facts that are not there."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return first | {name: value for name, value in event.items() if value is not None}
+
+
 def configure(
     clock: Clock,
     style: Literal["auto", "json", "console"] = "auto",
@@ -108,6 +114,7 @@ def configure(
             structlog.processors.add_log_level,
             Repeats(clock),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _in_order,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
+from flowrunner.admin import page
+from flowrunner.admin.events import Listeners
 from flowrunner.admin.metrics import metrics_text
 from flowrunner.admin.process import Process, trouble
 from flowrunner.runtime.supervisor import Flow
@@ -23,6 +25,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     """
     app = FastAPI(title="flowrunner", version=process.version, docs_url=None, redoc_url=None)
     guard = Depends(_guard(token, local=local))
+    listeners = Listeners(process)
 
     @app.get("/livez", response_class=PlainTextResponse)
     async def livez() -> str:
@@ -53,6 +56,25 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         if found is None:
             raise HTTPException(404, f"no flow `{name}` is running")
         return _summary(found) | _details(found)
+
+    @app.get("/api/v1/events", dependencies=[guard])
+    async def events() -> Response:
+        """Send the numbers of all flows once a second (server-sent events)."""
+        if listeners.full():
+            raise HTTPException(503, "too many pages are listening")
+        return StreamingResponse(listeners.stream(), media_type="text/event-stream")
+
+    @app.get("/", dependencies=[guard], response_class=HTMLResponse)
+    async def live_page() -> Response:
+        """Show the flows."""
+        return HTMLResponse(page.render(process), headers=page.HEADERS)
+
+    @app.get("/static/{name}", dependencies=[guard], include_in_schema=False)
+    async def static(name: str) -> Response:
+        """Return a file of the page."""
+        if name not in page.ASSETS:
+            raise HTTPException(404)
+        return Response(page.asset(name), media_type=page.ASSETS[name], headers=page.HEADERS)
 
     @app.post("/api/v1/reload", dependencies=[guard], status_code=202)
     async def reload() -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +22,6 @@ from flowrunner.admin.process import Process
 from flowrunner.admin.server import listen, serve
 from flowrunner.clock import Clock, SystemClock
 from flowrunner.diagnostics import render_text
-from flowrunner.graph.build import Graph
 from flowrunner.message import NANOSECONDS
 from flowrunner.node import Logger
 from flowrunner.runtime.reload import Reloader
@@ -37,10 +36,17 @@ DRAIN_SHARE = 0.8
 """What the flows get of the grace; the rest is for closing files and answering the last requests."""
 
 
-def run(paths: Sequence[Path], given: Mapping[str, Any], *, once: bool = False) -> int:
+def run(
+    paths: Sequence[Path],
+    given: Mapping[str, Any],
+    *,
+    once: bool = False,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> int:
     """Run flows until SIGTERM or SIGINT, with ``once`` until all sources have ended; return the exit code.
 
-    ``given`` are settings from the command line; they win over the environment.
+    ``given`` are settings from the command line; they win over the environment. ``beside`` makes what is to run in
+    the same loop, from before the flows start until they have ended.
     """
     try:
         settings = Settings(**given)
@@ -59,7 +65,8 @@ def run(paths: Sequence[Path], given: Mapping[str, Any], *, once: bool = False) 
         _say(str(error))
         return EX_USAGE
     with lock, listening:
-        return asyncio.run(Running(paths, settings, clock, logger, once=once).main(listening))
+        running = Running(paths, settings, clock, logger, once=once)
+        return asyncio.run(running.main(listening, beside))
 
 
 class Running:
@@ -85,7 +92,9 @@ class Running:
         self._closed = asyncio.Event()
         self._signals = 0
 
-    async def main(self, listening: socket.socket) -> int:
+    async def main(
+        self, listening: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> int:
         """Run to the end and return the exit code."""
         loaded = self.reloader.load()
         if loaded.diagnostics:
@@ -110,13 +119,13 @@ class Running:
             if self._once:
                 helpers.append(group.create_task(self._end_when_done(), name="once"))
             group.create_task(self._end(helpers), name="end")
-            await self._run_flows(loaded.graphs)
+            others = [] if beside is None else [group.create_task(beside(), name="beside")]
+            await self.supervisor.run(loaded.graphs, on_started=_tidy_memory)
+            for other in others:
+                other.cancel()
             self._closed.set()
         self._log.info("stopped")
         return 0
-
-    async def _run_flows(self, graphs: Mapping[str, Graph]) -> None:
-        await self.supervisor.run(graphs, on_started=_tidy_memory)
 
     async def _end(self, helpers: Sequence[asyncio.Task[None]]) -> None:
         """When asked, stop in this order: not ready, no reloads, flows drained; HTTP answers until the end."""

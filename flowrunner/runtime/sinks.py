@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from flowrunner.node import Counters, Limits, Sink
 from flowrunner.runtime.backoff import Backoff
 from flowrunner.runtime.channel import Inbox, Marker
 from flowrunner.runtime.stage import Ends, Outlet
+
+LAST = 5
+"""Messages that are kept to look at."""
 
 
 class SinkTask:
@@ -34,6 +38,8 @@ class SinkTask:
         self.ends = ends
         self.pending: list[Message] = []
         """What was taken from the channel and is not accepted by the world yet."""
+        self.last: deque[Message] = deque(maxlen=LAST)
+        """The newest messages that the world has accepted, for people to look at."""
         self._on_marker = on_marker
         self._on_written = on_written
         self._backoff = Backoff()
@@ -43,6 +49,7 @@ class SinkTask:
     async def run(self) -> None:
         """Write what comes in until cancelled."""
         limits = self.node.limits()
+        await self._open()
         try:
             while True:
                 marker = await self._gather(limits)
@@ -95,6 +102,7 @@ class SinkTask:
                 await self.node.open()
                 self._opened = True
             await self.node.write(batch)
+            self.last.extend(batch[-LAST:])
             self._backoff.reset()
             context.report("running")
         except RetryLater as error:
@@ -120,6 +128,16 @@ class SinkTask:
         if pause:
             counters.retries += 1
             await asyncio.sleep(pause)
+
+    async def _open(self) -> None:
+        """Open the sink before the first message; when that fails, the first write tries again."""
+        try:
+            await self.node.open()
+        except Exception as error:
+            self.outlet.context.report("degraded", f"cannot be opened: {error}")
+        else:
+            self._opened = True
+            self.outlet.context.report("running")
 
     async def _reopen(self) -> None:
         self._opened = False

@@ -109,11 +109,14 @@ class _Opened:
 
     def __init__(self, node: Source[Any]) -> None:
         self._node = node
+        self._context = node.context
 
     async def run(self) -> None:
         """Open, run, close."""
         try:
             await self._node.open()
+            if self._context.status == "starting":
+                self._context.report("running")
             await self._node.run()
         finally:
             await self._node.close()

@@ -1,0 +1,103 @@
+"""Server-sent events for the live page: the numbers of all flows, once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from flowrunner.admin.process import Process, trouble
+from flowrunner.message import NANOSECONDS
+from flowrunner.runtime.supervisor import Flow
+
+PERIOD = 1.0
+"""Seconds between two events."""
+SHOWN = 200
+"""Characters of a message that are shown."""
+LISTENERS = 32
+"""How many pages may listen at once: each costs a snapshot a second."""
+
+
+class Listeners:
+    """The open event streams."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._open = 0
+
+    def full(self) -> bool:
+        """Return whether there is no room for another one."""
+        return self._open >= LISTENERS
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield events until the client leaves or the process ends."""
+        self._open += 1
+        try:
+            while not self._process.stopping:
+                yield b"data: " + msgspec.json.encode(snapshot(self._process)) + b"\n\n"
+                await asyncio.sleep(PERIOD)
+        finally:
+            self._open -= 1
+
+
+def snapshot(process: Process) -> dict[str, Any]:
+    """Return the numbers of all flows now: totals, from which the page makes rates."""
+    now = process.clock.now()
+    return {
+        "time": now / NANOSECONDS,
+        "ready": not trouble(process),
+        "trouble": trouble(process),
+        "reloads": process.reloader.results,
+        "flows": {name: _flow(flow, now) for name, flow in process.supervisor.flows.items()},
+    }
+
+
+def _last(flow: Flow, node: str) -> list[str]:
+    """Return the newest messages that a sink has written, newest first."""
+    sink = flow.runner.assembly.sinks.get(node)
+    if sink is None:
+        return []
+    return [sink.node.show(message)[:SHOWN] for message in reversed(sink.last)]
+
+
+def _flow(flow: Flow, now: int) -> dict[str, Any]:
+    runner, journal = flow.runner, flow.storage.journal
+    books = runner.ledger
+    behind = journal.last > runner.pump.position
+    depth: dict[str, int] = {}
+    for (_, target), channel in runner.assembly.channels.items():
+        depth[target] = depth.get(target, 0) + channel.depth
+    return {
+        "hash": runner.graph.digest[:12],
+        "generation": flow.generation,
+        "status": flow.status,
+        "reason": flow.reason,
+        "received": books.received,
+        "written": books.written,
+        "filtered": books.filtered,
+        "aggregated": books.aggregated,
+        "dead_lettered": books.dead_lettered,
+        "dropped": books.dropped,
+        "held": books.held,
+        "unaccounted": books.balance,
+        "lag": max(0.0, (now - runner.pump.clock) / NANOSECONDS) if behind else 0.0,
+        "journal_bytes": journal.bytes,
+        "checkpoint_age": runner.checkpointer.age,
+        "nodes": {
+            name: {
+                "status": context.status,
+                "reason": context.reason,
+                "received": context.counters.received,
+                "emitted": context.counters.emitted,
+                "written": context.counters.written,
+                "errors": context.counters.errors,
+                "held": context.counters.held,
+                "dropped": sum(context.counters.dropped.values()),
+                "depth": depth.get(name, 0),
+                "last": _last(flow, name),
+            }
+            for name, context in runner.assembly.contexts.items()
+        },
+    }
