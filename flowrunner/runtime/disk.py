@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from flowrunner.clock import NEVER, Clock, FlowClock
+from flowrunner.clock import Clock, FlowClock
 from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS, Record
 from flowrunner.runtime import database
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Run, Stamper, batches, decode, encode_runs
+from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Group, Stamper, batches, decode, encode_runs
 from flowrunner.runtime.spool import Spool, Usage
 from flowrunner.runtime.tail import ENTRY_BYTES, Tail
 from flowrunner.runtime.worker import Worker
@@ -29,21 +29,7 @@ from flowrunner.runtime.worker import Worker
 _TAIL_BYTES = 8 * 2**20
 _READ_BYTES = 2 * 2**20
 _CLOSE_SECONDS = 5.0
-
-
-class _Group:
-    """Appends that are committed together."""
-
-    __slots__ = ("bytes", "clock", "count", "cursors", "futures", "runs")
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.cursors: dict[str, bytes] = {}
-        self.futures: list[asyncio.Future[None]] = []
-        self.count = 0
-        self.bytes = 0
-        self.clock = NEVER
-        """Flow clock of the first entry."""
+_RETRY_SECONDS = 10.0
 
 
 class DiskJournal:
@@ -66,7 +52,7 @@ class DiskJournal:
         self.error: str | None = None
         self.damaged = Damage()
         self.bytes = 0
-        self.on_commit: Callable[[], None] = _ignore
+        self.on_commit: Callable[[], None] = lambda: None
         self._history = 0
         self._clock = clock
         self._max_bytes = max_bytes
@@ -77,8 +63,8 @@ class DiskJournal:
         self._committed = 0
         self._released = 0
         self._counted = 0
-        self._group = _Group()
-        self._committing: _Group | None = None
+        self._group = Group()
+        self._committing: Group | None = None
         self._scheduled = False
         self._failures = 0
         self._tail: Tail[Entry] = Tail(_TAIL_BYTES)
@@ -154,9 +140,10 @@ class DiskJournal:
             await self._news.wait()
 
     async def room(self) -> None:
-        """Return when something has been released since the call."""
+        """Return when something has been released since the call, or when it is time to try a full disk again."""
         self._room.clear()
-        await self._room.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._room.wait(), _RETRY_SECONDS)
 
     async def read(self, after: int, limit: int = RUN_ENTRIES) -> list[Entry]:
         """Return the next entries after ``after``, in order, at most ``limit``; do not change the list."""
@@ -216,16 +203,16 @@ class DiskJournal:
         if self._worker is None:
             self._fail([], OSError("the journal is closed"))
             return
-        group, self._group = self._group, _Group()
+        group, self._group = self._group, Group()
         self._committing = group
         write = partial(self._write, group, self._clock.now())
         self._worker.call(write).add_done_callback(partial(self._settle, group))
 
-    def _write(self, group: _Group, now: int) -> Usage:
+    def _write(self, group: Group, now: int) -> Usage:
         """In the worker's thread: commit a group."""
         return self._spool.append(list(batches(group.runs)), group.cursors, now)
 
-    def _settle(self, group: _Group, done: asyncio.Future[Usage]) -> None:
+    def _settle(self, group: Group, done: asyncio.Future[Usage]) -> None:
         self._committing = None
         error = done.exception()
         if error is None:
@@ -236,7 +223,7 @@ class DiskJournal:
         self.on_commit()
         self._commit()
 
-    def _accept(self, group: _Group, usage: Usage) -> None:
+    def _accept(self, group: Group, usage: Usage) -> None:
         self.error = None
         self.pending -= group.count
         if group.count:
@@ -255,7 +242,7 @@ class DiskJournal:
         error = database.as_disk_error(error)
         self.error = str(error)
         self._failures += 1
-        waiting, self._group = self._group, _Group()
+        waiting, self._group = self._group, Group()
         self.pending = 0
         for future in futures + waiting.futures:
             if not future.done():
@@ -309,7 +296,3 @@ class DiskJournal:
         if upto > after:
             self.damaged.entries += upto - after
             self._counted = upto
-
-
-def _ignore() -> None:
-    """Nobody wants to know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,21 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 type Run = tuple[list[Entry], bytes]
 """Entries with consecutive numbers, and the same encoded, one after the other without an array around them."""
+
+
+class Group:
+    """Appends that are committed together."""
+
+    __slots__ = ("bytes", "clock", "count", "cursors", "futures", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.cursors: dict[str, bytes] = {}
+        self.futures: list[asyncio.Future[None]] = []
+        self.count = 0
+        self.bytes = 0
+        self.clock = NEVER
+        """Flow clock of the first entry."""
 
 
 class Damage(msgspec.Struct):

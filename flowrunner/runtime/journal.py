@@ -81,7 +81,7 @@ class Journal(Protocol):
         """Return when there are entries after ``after``, or when a commit has failed: look again."""
 
     async def room(self) -> None:
-        """Return when something has been released since the call."""
+        """Return when something has been released since the call, or when it is time to try a full disk again."""
 
     async def read(self, after: int, limit: int = RUN_ENTRIES) -> list[Entry]:
         """Return the next entries after ``after``, in order, at most ``limit``; do not change the list.

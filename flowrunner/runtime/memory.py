@@ -23,7 +23,7 @@ class MemoryJournal:
         self.pending = 0
         self.error: str | None = None
         self.damaged = Damage()
-        self.on_commit: Callable[[], None] = _ignore
+        self.on_commit: Callable[[], None] = lambda: None
         self._max_bytes = max_bytes
         self._stamper = Stamper(flow_clock, clock)
         self._cursors: dict[str, bytes] = {}
@@ -104,7 +104,3 @@ class MemoryJournal:
 
     async def close(self) -> None:
         """Wake nobody: the owner ends its own tasks."""
-
-
-def _ignore() -> None:
-    """Nobody wants to know."""

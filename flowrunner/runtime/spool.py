@@ -16,6 +16,7 @@ from flowrunner.runtime import database
 from flowrunner.runtime.segment import Batch, Segment
 
 _SEGMENT_BYTES = 64 * 2**20
+_MIN_SEGMENT_BYTES = 128 * 2**10
 _WAL_BYTES = 4 * 2**20
 _PARTS = 8
 """Into how many files the cap and the retention are divided: how finely history is deleted."""
@@ -55,7 +56,7 @@ class Spool:
         self._directory = directory
         self._max_bytes = max_bytes
         self._retention = retention
-        self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _PARTS)
+        self._segment_bytes = min(_SEGMENT_BYTES, max(_MIN_SEGMENT_BYTES, max_bytes // _PARTS))
         self._wal_bytes = min(_WAL_BYTES, self._segment_bytes // 4)
         self._segments: list[Segment] = []
         self._cursors: dict[str, bytes] = {}
@@ -112,8 +113,7 @@ class Spool:
     def release(self, upto: int, now: int) -> Usage:
         """Make everything up to ``upto`` history and delete what is too old."""
         self._released = max(self._released, upto)
-        if self._segments and self._segments[-1].bytes >= self._segment_bytes:
-            self._with_room(lambda: self._rotate(self._following()))
+        self._with_room(lambda: self._rotate_if_due(self._following(), now))
         while self._segments and now - self._segments[0].ended > self._retention and self._delete_history():
             continue
         self._oldest_clock = self._clock_at_release()
@@ -218,11 +218,10 @@ class Spool:
             self._segments[-1].insert(batches, cursors, now, self._cursors)
 
     def _rotate_if_due(self, following: int, now: int) -> None:
-        if not self._segments:
+        if not self._segments or not self._segments[-1].began:
             return
         active = self._segments[-1]
-        too_old = active.began and now - active.began > self._retention // _PARTS
-        if active.bytes >= self._segment_bytes or too_old:
+        if active.bytes >= self._segment_bytes or now - active.began > self._retention // _PARTS:
             self._rotate(following)
 
     def _rotate(self, following: int) -> None:

@@ -362,6 +362,30 @@ class TestDisk:
         assert texts(await read_all(journal)) == ["1"]
         await journal.close()
 
+    async def test_who_waits_for_room_tries_again_after_a_while(
+        self, disk: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that is full is not emptied by a release."""
+        monkeypatch.setattr("flowrunner.runtime.disk._RETRY_SECONDS", 0.01)
+        journal = disk()
+        await journal.open()
+        await asyncio.wait_for(journal.room(), 5)
+        assert journal.bytes == 0
+        await journal.close()
+
+    async def test_a_journal_of_cursors_only_stays_one_file(self, disk: Make, tmp_path: Path) -> None:
+        journal = disk(max_bytes=2**20)
+        await journal.open()
+        for number in range(300):
+            await journal.append("a", [], "x" * number)
+        assert journal.damaged.files == 0
+        assert len(files(tmp_path)) == 1
+        await journal.close()
+        journal = disk(max_bytes=2**20)
+        await journal.open()
+        assert journal.cursors == {"a": "x" * 299}
+        await journal.close()
+
     async def test_a_second_process_is_turned_away(self, disk: Make) -> None:
         first, second = disk(), disk()
         await first.open()
