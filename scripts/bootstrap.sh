@@ -18,7 +18,7 @@ if ! "$python" -c '' 2>/dev/null; then
 fi
 
 if ! done_with "$wanted" "requirements/$wanted.txt"; then
-  echo "installing requirements/$wanted.txt"
+  echo "installing requirements/$wanted.txt (half a minute or so)"
   "${pip[@]}" --require-hashes -r "requirements/$wanted.txt"
   # Compiling here, on all cores, takes half of the time that pip would need for it.
   "$python" -m compileall -q -j 0 .venv/lib >/dev/null || true # some packages ship templates that are no Python

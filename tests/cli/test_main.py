@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from flowrunner.cli import demo as demo_command
 from flowrunner.cli import exits, main
 from flowrunner.cli import graph as graph_command
 from flowrunner.cli import nodes as nodes_command
@@ -119,6 +120,19 @@ def test_settings_on_the_command_line_are_given_to_run_and_only_those(
 
     assert call(monkeypatch, "run", "flows", "--http-port", "0", "--checkpoint-every", "5s", "--once") == 0
     assert [([Path("flows")], {"http_port": 0, "checkpoint_every": "5s"}, True)] == got
+
+
+def test_settings_on_the_command_line_are_given_to_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[dict[str, Any]] = []
+
+    def note(given: dict[str, Any]) -> int:
+        got.append(given)
+        return 0
+
+    monkeypatch.setattr(demo_command, "demo", note)
+
+    assert call(monkeypatch, "demo", "--http-host", "::1") == 0
+    assert [{"http_host": "::1"}] == got
 
 
 def test_every_setting_but_the_token_is_an_option_of_run_with_its_default() -> None:
