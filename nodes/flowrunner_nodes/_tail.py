@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import stat
 import zlib
 from collections.abc import Mapping
@@ -14,6 +16,8 @@ from flowrunner import NodeFailed
 CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024
 _FINGERPRINT = 256
+_GENERATION = re.compile(r"[.-][\dT:_.-]*\d")
+"""What rotation puts behind a name: ``.1``, ``-20260301``; not ``.gz``."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -108,10 +112,12 @@ class Tail:
             self._replaced = self._is_replaced()  # what was written before the change is read next time
         elif lines := self._flush():
             return lines
-        else:
-            if not truncated:
-                self.close()
+        elif truncated:
             self._start_over()
+        elif (following := self._open_following()) >= 0:
+            self.close()
+            self._start_over()
+            self._file = following
         return []
 
     def _is_truncated(self) -> bool:
@@ -132,6 +138,26 @@ class Tail:
         line = self._finish(self._rest)
         self._rest, self._done = b"", self._read
         return [line] if line.data else []
+
+    def _open_following(self) -> int:
+        """Open the file that came after this one: the oldest of the newer ones; -1 when that has just moved."""
+        mine, newer = os.fstat(self._file), list[tuple[float, Path, os.stat_result]]()
+        for path in self._path.parent.iterdir():
+            suffix = path.name.removeprefix(self._path.name)
+            if path == self._path:
+                newer.append((math.inf, path, path.stat()))
+            elif suffix != path.name and _GENERATION.fullmatch(suffix):
+                status = path.stat()
+                if status.st_mtime_ns > mine.st_mtime_ns and not os.path.samestat(status, mine):
+                    newer.append((status.st_mtime_ns, path, status))
+        if not newer:
+            return -1
+        _, path, status = min(newer)
+        file = _open_file(path)
+        if os.path.samestat(os.fstat(file), status):
+            return file
+        os.close(file)
+        return -1
 
     def _open(self) -> None:
         self._file = -1 if self._resume is None else self._find(self._resume)

@@ -1,16 +1,17 @@
 """Read the lines of a file: JSON Lines or CSV, once or as it grows.
 
 Each line becomes one message: its topic is `topic` or the name of the file, its `meta.line` the line's number. Blank
-lines are passed over. A line that cannot be read, such as invalid JSON or a row that does not fit the header, does
-not stop the source: it goes to the port `errors` as it stands. Lines of more than 1 MiB are dropped and counted as
-`line_too_long`. Where reading has come to is saved with the messages, so a restart goes on at the next line.
+lines are passed over. A line that cannot be read, such as invalid JSON or a row that does not fit the header, goes to
+the port `errors` as it stands. Lines of more than 1 MiB are dropped, counted as `line_too_long`. The place in the file
+is saved with the messages, so a restart goes on at the next line.
 
 - `format: jsonl`: a line is a JSON value, the payload.
 - `format: csv`: the first line names the columns, every other line is a row and gives a mapping. Cells that are JSON
   numbers become numbers (`007` and `1,5` stay strings), empty cells become null. A cell cannot hold a line break.
 - `follow: true` goes on as lines are added, looking four times a second. It waits for a file that is not there yet and
-  for the end of a half-written line; when the file is renamed and a new one takes its place, the old one is read to its
-  end first, also after a restart; when it is truncated, reading begins again at its start.
+  for the end of a half-written line. When the file is renamed and a new one takes its place, the old one is read to its
+  end first; also after a restart and several times over, as long as the old files stay in the directory, with a number
+  or a date behind the name (`NAME.1`, `NAME-20260301`). When it is truncated, reading begins again at its start.
 - `time` takes the time of a message from a member of its line. `clock` says what drives windows and throttles: `arrival`,
   the time of reading, or `time`, the lines' own times, so that a file of last year gives the windows of last year. It is
   `time` for a file that is read once and has `time`, else `arrival`.
@@ -151,9 +152,7 @@ class FileIn(Source[Config]):
             return []
         self.context.report("running")
         if tail.missed and not missed:
-            self.context.log.warning(
-                "the file was replaced; reading the new one from its start", path=str(self._path)
-            )
+            self.context.log.warning("the file was replaced; reading the new one", path=str(self._path))
         if tail.too_long > too_long:
             self.context.counters.received += tail.too_long - too_long
             self.context.counters.drop("line_too_long", tail.too_long - too_long)

@@ -455,6 +455,31 @@ async def test_a_file_renamed_while_away_is_read_to_its_end_first(path: Path) ->
         assert [b"2", b"3"] == await lines_after(again, 2)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([".3", ".2", ".1"], id="numbers"),
+        pytest.param(["-20260301", "-20260302", "-20260303"], id="dates"),
+    ],
+)
+async def test_several_files_renamed_while_away_are_read_in_their_order(path: Path, names: list[str]) -> None:
+    path.write_bytes(b"0\n")
+    async with following(path) as context:
+        await context.wait_for(1)
+    for number, name in enumerate(names):
+        append(path, b"%d\n" % (10 + number))
+        renamed = path.rename(path.with_name(path.name + name))
+        os.utime(renamed, ns=(0, path.parent.stat().st_mtime_ns + number * 1_000_000_000))
+    path.write_bytes(b"4\n")
+    for decoy in (".gz", ".old", "-errors", ".1.gz"):
+        path.with_name(path.name + decoy).write_bytes(b"decoy\n")
+    path.with_name(path.name + ".9").write_bytes(b"decoy\n")
+    os.utime(path.with_name(path.name + ".9"), ns=(0, 0))
+
+    async with following(path, context.cursor) as again:
+        assert [b"10", b"11", b"12", b"4"] == await lines_after(again, 4)
+
+
 async def test_a_file_that_was_removed_while_away_is_missed_aloud(path: Path) -> None:
     path.write_bytes(b"1\n")
     async with following(path) as context:
