@@ -1,6 +1,6 @@
 """The HTTP session of an `influxdb` connection: influxdb-client's transport, with our own limits around it.
 
-docs/decisions/0010-influxdb-transport.md says which parts of the client are used and why no others.
+docs/decisions/0020-influxdb-transport.md says which parts of the client are used and why no others.
 """
 
 from __future__ import annotations

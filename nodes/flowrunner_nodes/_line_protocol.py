@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from flowrunner import Message, MessageError
 from flowrunner_nodes._names import check_field_name, check_name
 from flowrunner_nodes._points import PointOptions, PointReader, Series, checked_time
-from flowrunner_nodes._scalars import Scalar, scalar_text
+from flowrunner_nodes._scalars import scalar_text
 
 PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 """Nanoseconds of the units that a timestamp can be written in."""
 
 _CACHE_ENTRIES = 16_384
+_CACHE_ENTRY_CHARACTERS = 2_048
 _MAX_SERIES_BYTES = 65_535
 
 _LARGEST = 2.0**63
@@ -26,12 +27,12 @@ _LARGEST = 2.0**63
 class _Layout(NamedTuple):
     """The fields of one set of names, in the order in which they are written."""
 
-    names: list[str]
-    heads: list[str]
-    """``name=`` for each, escaped."""
+    heads: list[tuple[str, str]]
+    """Each name and its ``name=``, escaped."""
     template: str
+    """All of them, when all are numbers."""
     pick: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """The values from members of exactly these names; ``None`` when the template is not for them."""
+    """The values of members with exactly these names; ``None`` where the template is not to be used."""
 
 
 class LineEncoder:
@@ -65,7 +66,8 @@ class LineEncoder:
         values = layout.pick(members)
         try:
             total = sum(values)
-        except TypeError:
+        except TypeError:  # a string, a mapping, null: as a rule it will be one the next time, too
+            self._layouts[tuple(members)] = layout._replace(pick=None)
             return None
         if not -_LARGEST < total < _LARGEST:  # nan, an infinity, or an int that line protocol may not have
             return None
@@ -76,14 +78,18 @@ class LineEncoder:
     def _fields(self, members: Mapping[str, Any]) -> str:
         fields = self.points.fields(members)
         layout = self._layouts.get(names := tuple(fields)) or self._remember_layout(names)
-        return ",".join(
-            [head + self._text(name, fields[name]) for name, head in zip(*layout[:2], strict=True)]
-        )
-
-    def _text(self, name: str, value: Scalar) -> str:
-        if isinstance(value, str):
-            return f'"{_escape_string(value)}"'
-        return f"{value}i" if name in self._integers else scalar_text(value)
+        parts = []
+        for name, head in layout.heads:
+            value = fields[name]
+            if value.__class__ is float:
+                parts.append(head + repr(value).removesuffix(".0"))
+            elif isinstance(value, str):
+                parts.append(f'{head}"{_escape_string(value)}"')
+            elif name in self._integers:
+                parts.append(f"{head}{value}i")
+            else:
+                parts.append(head + scalar_text(value))
+        return ",".join(parts)
 
     def _remember_series(self, key: Series) -> str:
         measurement, *tags = key
@@ -99,19 +105,18 @@ class LineEncoder:
                 text += head + _escape(value)
         if len(text.encode()) > _MAX_SERIES_BYTES:
             raise MessageError(f"measurement and tags together exceed {_MAX_SERIES_BYTES} bytes")
-        _make_room(self._series)
-        self._series[key] = text
+        _remember(self._series, key, text, len(text))
         return text
 
     def _remember_layout(self, unsorted: tuple[str, ...]) -> _Layout:
         for name in unsorted:
             check_field_name(name)
         names = sorted(unsorted)
-        heads = [f"{_escape(name)}=" for name in names]
-        template = ",".join([head.replace("%", "%%") + "%r" for head in heads])
+        heads = [(name, f"{_escape(name)}=") for name in names]
+        template = ",".join([head.replace("%", "%%") + "%r" for _, head in heads])
         simple = not any("=" in name for name in names) and self.points.types.isdisjoint(names)
-        _make_room(self._layouts)
-        self._layouts[unsorted] = layout = _Layout(names, heads, template, _picker(names) if simple else None)
+        layout = _Layout(heads, template, _picker(names) if simple else None)
+        _remember(self._layouts, unsorted, layout, len(template))
         return layout
 
 
@@ -119,9 +124,12 @@ def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     return itemgetter(*names) if len(names) > 1 else lambda members: (members[names[0]],)
 
 
-def _make_room[K, V](cache: dict[K, V]) -> None:
-    if len(cache) >= _CACHE_ENTRIES:
-        del cache[next(iter(cache))]
+def _remember[K, V](cache: dict[K, V], key: K, value: V, size: int) -> None:
+    """Keep what is of an ordinary size, in place of the oldest entry when there are too many."""
+    if size <= _CACHE_ENTRY_CHARACTERS:
+        if len(cache) >= _CACHE_ENTRIES:
+            del cache[next(iter(cache))]
+        cache[key] = value
 
 
 def _escape(name: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -178,7 +179,7 @@ class InfluxdbConnection(Connection[InfluxdbOptions]):
 
     async def _ask(self, request: Callable[[HttpSession], Awaitable[Answer]]) -> Answer:
         try:
-            answer = await request(self._open())
+            answer = await request(await self._open())
         except Unreachable as error:
             self.context.report("degraded", str(error))
             raise
@@ -187,12 +188,14 @@ class InfluxdbConnection(Connection[InfluxdbOptions]):
         self.context.report("running")
         return answer
 
-    def _open(self) -> HttpSession:
+    async def _open(self) -> HttpSession:
+        if self._session is not None:
+            return self._session
+        # The client takes most of a second to import: not at validation, and not in the way of other flows.
+        http = await asyncio.to_thread(import_module, "flowrunner_nodes._influx_http")
         if self._session is None:
-            from flowrunner_nodes import _influx_http
-
             try:
-                self._session = _influx_http.HttpSession(self.config, self.context.clock.now)
+                self._session = http.HttpSession(self.config, self.context.clock.now)
             except OSError as error:
                 raise Unreachable(f"the file of `tls.ca` cannot be used: {error}") from None
         return self._session

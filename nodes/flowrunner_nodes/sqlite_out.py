@@ -8,8 +8,9 @@ The options are those of `influxdb_out`, and so is what becomes a field. The fil
 with the same measurement, tags and time is the same point: its fields are merged, so that a message that is written
 twice is there once. Ask with `json_extract(fields, '$.mean')`.
 
-A batch is one transaction, safe on disk before it counts as written. Readers are never in the way (WAL). While the
-disk is full or the file cannot be opened, the node tries again and nothing is lost.
+A batch is one transaction, safe on disk before it counts as written. Readers are never in the way (WAL); they open
+the file read-only (`file:climate.sqlite?mode=ro`). While the disk is full or the file cannot be opened, the node tries
+again and nothing is lost.
 """
 
 from __future__ import annotations

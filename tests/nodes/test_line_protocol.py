@@ -272,6 +272,15 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(subject._series), len(subject._layouts)) == (3, 3)
 
 
+def test_what_is_very_long_is_not_remembered() -> None:
+    subject = encoder(tags={"t": "=topic"})
+
+    written = subject.line(Message("t" * 10_000, {"a" * 10_000: 1}, TIME))
+
+    assert written == f"m,t={'t' * 10_000} {'a' * 10_000}=1 {TIME}"
+    assert (subject._series, subject._layouts) == ({}, {})
+
+
 NAMES = st.text(min_size=1, max_size=12) | st.text(alphabet='ab,= \\"#%.0', min_size=1, max_size=8)
 SCALARS = (
     st.floats()
