@@ -14,7 +14,7 @@ from flowrunner.config.annotations import option_names, types_at
 from flowrunner.config.mask import Mask
 from flowrunner.config.places import Places
 from flowrunner.config.sentences import sentence
-from flowrunner.config.tree import Path, plain
+from flowrunner.config.tree import Path
 from flowrunner.config.words import did_you_mean, listing
 
 
@@ -37,12 +37,12 @@ class Shape(msgspec.Struct, frozen=True):
     """What they belong to, such as ``throttle``."""
     model: type[BaseModel]
 
-    def of(self, at: Path, value: Any) -> Shape:
+    def of(self, at: Path, value: tree.Tree | None) -> Shape:
         """Return the shape of what is inside, at a path below these options: the model that ``value`` tries to fit."""
         if not at:
             return self
         models = [type for type in types_at(self.model, at) if _is_model(type)]
-        fitting = [model for model in models if isinstance(value, dict) and _fits(model, value)]
+        fitting = [model for model in models if isinstance(value, tree.Mapping) and _fits(model, value)]
         name = next((part for part in reversed(at) if isinstance(part, str)), self.owner)
         return Shape(f"`{name}`", (fitting or models or [BaseModel])[0])
 
@@ -54,26 +54,29 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def required(self) -> tuple[str, ...]:
         """The options that have no default."""
-        return tuple(name for name, field in option_names(self.model).items() if field.is_required())
+        return tuple(
+            name for name, field in option_names(self.model).items() if field.is_required() and name != "type"
+        )
 
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _fits(model: type[BaseModel], value: Mapping[str, Any]) -> bool:
+def _fits(model: type[BaseModel], value: tree.Mapping) -> bool:
     """Whether a value has what tells a member of a union from the others: its ``type``."""
     for name, field in option_names(model).items():
-        if get_origin(field.annotation) is Literal and value.get(name) not in get_args(field.annotation):
-            return False
+        if get_origin(field.annotation) is Literal:
+            given = tree.child(value, name)
+            if not isinstance(given, tree.Scalar) or given.value not in get_args(field.annotation):
+                return False
     return True
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Which options are being read, and how to speak of them."""
+class Explainer(msgspec.Struct, frozen=True):
+    """Explains mistakes in the options at one path of a document."""
 
     path: Path
-    """Where they stand in the document."""
     places: Places
     shape: Shape
     mask: Mask
@@ -120,7 +123,7 @@ class Place(msgspec.Struct, frozen=True):
         return Finding(code, text, place, at_key=at_key, help=help, offset=offset, length=length)
 
     def _missing(self, owner: Path, names: Sequence[str]) -> Finding:
-        shape = self.shape.of(owner, self._value(owner))
+        shape = self.shape.of(owner, self.places.find(self.path + owner))
         options = f"option{'s' if len(names) > 1 else ''} {listing(names)}"
         required = shape.required
         help = f"{shape.owner} needs {listing(required)}" if len(required) > len(names) else None
@@ -129,7 +132,7 @@ class Place(msgspec.Struct, frozen=True):
         )
 
     def _unknown(self, owner: Path, name: str) -> Finding:
-        shape = self.shape.of(owner, self._value(owner))
+        shape = self.shape.of(owner, self.places.find(self.path + owner))
         help = did_you_mean(name, shape.names, f"{shape.owner} has {listing(shape.names)}")
         message = f"{shape.owner} has no option `{name}`"
         return Finding("FR020", message, (*self.path, *owner, name), at_key=True, help=help)
@@ -140,10 +143,6 @@ class Place(msgspec.Struct, frozen=True):
         while at and not isinstance(self.places.find(self.path + at), tree.Mapping):
             at = at[:-1]
         return at
-
-    def _value(self, at: Path) -> Any:
-        found = self.places.find(self.path + at)
-        return plain(found) if found is not None else None
 
 
 def locate(parts: Path, path: Path, places: Places) -> Path:

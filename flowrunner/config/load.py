@@ -10,7 +10,7 @@ import msgspec
 from pydantic import ValidationError
 
 from flowrunner.config.document import decode, parse
-from flowrunner.config.explain import Place, Shape
+from flowrunner.config.explain import Explainer, Shape
 from flowrunner.config.mask import Mask
 from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
 from flowrunner.config.options import UNSET, OptionReader
@@ -128,7 +128,7 @@ class _Loader:
         try:
             FlowConfig.model_validate(values)
         except ValidationError as refused:
-            top = Place((), self._places, Shape("a flow file", FlowConfig), Mask(FlowConfig, {}))
+            top = Explainer((), self._places, Shape("a flow file", FlowConfig), Mask(FlowConfig, {}))
             for finding in top.explain(refused.errors(include_url=False)):
                 place = self._places.key if finding.at_key else self._places.value
                 self._report.add(finding.code, place(finding.path), finding.message, help=finding.help)

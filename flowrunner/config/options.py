@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from flowrunner.config.explain import Finding, Place, Shape, locate
+from flowrunner.config.explain import Explainer, Finding, Shape, locate
 from flowrunner.config.mask import Hidden, Mask, is_expression, is_secret
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
@@ -97,9 +97,13 @@ class OptionReader:
         hidden = {
             at: Hidden(use.written, str(use.values[-1])) for at, use in uses.items() if use.digest is not None
         }
-        options = Place(path, self._places, Shape(owner, model), Mask(model, hidden))
+        options = Explainer(path, self._places, Shape(owner, model), Mask(model, hidden))
         for finding in options.explain(real):
             self._add(finding)
+        if guessed and not real:
+            message = f"no sample is known that could stand for `{uses[guessed[0]].written}`: the flow cannot be built"
+            help = "set it, or give a default, to have everything checked"
+            self._report.add("FR050", self._places.value(path + guessed[0]), message, help=help)
         return None
 
     def _add(self, finding: Finding) -> None:

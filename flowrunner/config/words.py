@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-_MOST_COMPARED = 200
+_MOST_COMPARED = 100
 _MOST_LISTED = 20
 
 

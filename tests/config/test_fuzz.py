@@ -12,7 +12,7 @@ from flowrunner.graph.load import load_flows
 PIECES = """
 version: 1|flow: a|nodes:|  tick:|    type: inject|    every: 10s|  f:|    type: filter|    from: tick
     from: [tick, f.rejected]|    where: payload > 1|    where: "${X}"|  m:|    type: map|    set: {payload: "=a.b("}
-connections:|  b: {type: mqtt, url: "${URL:-mqtt://h}"}|templates:|: |- |? |*a|&a |!b |'|"|[|]|{|}|>|,|#|%|@|\t|\n|---|...
+connections:|  b: {type: mqtt, url: "${URL:-mqtt://h}"}|: |- |? |*a|&a |!b |'|"|[|]|{|}|>|,|#|%|@|\t|\n|---|...
 || <<: *a|\\x|${|${file:x}|$${|null|on|1e999|0x|ä|\u3000|\U0001f600|\u2028|\r|99999999999999999999|    - |  a: &a {b: *a}
 """
 FRAGMENTS = [piece for line in PIECES.strip("\n").split("\n") for piece in line.split("|")] + ["\n"] * 10

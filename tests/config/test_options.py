@@ -29,6 +29,7 @@ class Counting(Options):
 
 class Inner(Options):
     token: Secret | None = None
+    code: Annotated[str, Field(pattern="^zz[0-9]{9}$")] = "zz123456789"
     words: list[str] = Field(default_factory=list)
 
 
@@ -239,6 +240,16 @@ def test_a_variable_that_is_not_set_is_only_a_warning(option: str) -> None:
 
     assert [("FR050", "${X}", "the variable `X` is not set")] == found
     assert result.options is not None
+
+
+def test_a_variable_that_nothing_can_stand_for_is_a_warning_that_says_so() -> None:
+    result, found, _ = read('node: { inner: { code: "${X}" } }')
+
+    assert result.options is None
+    assert [
+        ("FR050", "${X}", "the variable `X` is not set"),
+        ("FR050", '"${X}"', "no sample is known that could stand for `${X}`: the flow cannot be built"),
+    ] == found
 
 
 def test_a_variable_that_nothing_can_stand_for_hides_no_other_mistake() -> None:
