@@ -26,8 +26,8 @@ def draw_dot(graph: Graph, stages: Sequence[Sequence[str]] = ()) -> str:
     nodes = _grouped(graph, stages, _dot_node, 'subgraph cluster_{0} {{ label="stage {0}"', "}")
     head = [
         "rankdir=LR",
-        'node [shape=box style=rounded fontname="sans-serif"]',
-        'edge [fontname="sans-serif"]',
+        'node [shape=box style=rounded fontname="Helvetica"]',
+        'edge [fontname="Helvetica"]',
     ]
     lines = [*head, *nodes, *(_dot_wire(wire) for wire in graph.wires)]
     return "\n".join([f'digraph "{graph.name}" {{', *(f"  {line}" for line in lines), "}", ""])

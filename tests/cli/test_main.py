@@ -193,6 +193,15 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     assert "" == ended.stderr
 
 
+def test_what_nobody_reads_at_the_end_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+
+        assert call(monkeypatch, "nodes") == 0
+
+
 def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
     fifo = tmp_path / "flow.yaml"
     os.mkfifo(fifo)  # validate waits for a writer, so the signal meets it at work

@@ -89,6 +89,14 @@ def test_files_are_written_and_checked(tmp_path: Path, capsys: pytest.CaptureFix
     assert names == sorted(path.name for path in schemas.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["write", "docs"])
+def test_one_kind_of_files_can_be_written_alone(tmp_path: Path, kind: str) -> None:
+    folders: dict[str, Path | None] = {"write": None, "docs": None} | {kind: tmp_path}
+    assert schema(None, write=folders["write"], docs=folders["docs"], check=False) == 0
+
+    assert {".json" if kind == "write" else ".md"} == {path.suffix for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("name", "check", "error"),
     [
