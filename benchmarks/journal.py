@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
@@ -48,6 +49,8 @@ def records(count: int) -> list[Record]:
 
 
 RECORDS = records(1000)
+IN_FLIGHT = 4000
+"""Records that the source has not seen committed."""
 
 
 async def plain_list(count: int, size: int) -> int:
@@ -61,15 +64,31 @@ async def plain_list(count: int, size: int) -> int:
 
 
 async def through(journal: Journal, count: int, size: int) -> int:
-    """Append, wait for the commit, read back."""
+    """Append batches as a busy source does, some of them waiting for their commit; read them as the pump does."""
     await journal.open()
-    position = 0
-    for _ in range(count // size):
-        await journal.append("zigbee", RECORDS[:size])
-        while position < journal.last:
-            position = (await journal.read(position))[-1].seq
-        if position % 50_000 < size:
-            journal.release(position)
+
+    async def produce() -> None:
+        waiting: deque[asyncio.Future[None]] = deque()
+        for _ in range(count // size):
+            waiting.append(journal.append("zigbee", RECORDS[:size]))
+            if len(waiting) > IN_FLIGHT // size:
+                await waiting.popleft()
+        await asyncio.gather(*waiting)
+
+    async def consume() -> int:
+        position = released = 0
+        while position < count:
+            entries = await journal.read(position)
+            if not entries:
+                await journal.wait(position)
+                continue
+            position = entries[-1].seq
+            if position - released > 50_000:
+                released = position
+                journal.release(released)
+        return position
+
+    _, position = await asyncio.gather(produce(), consume())
     await journal.close()
     return position
 
@@ -119,7 +138,7 @@ def main() -> None:
     """Print a table."""
     print("CPU us a record, all threads\n batch     list   memory     disk     rows   rows / disk")
     for size in (1, 10, 100, 500, 1000):
-        costs = compare(min(5_000 * size, 400_000), size)
+        costs = compare(min(20_000 * size, 400_000), size)
         print(f"{size:>6} " + " ".join(f"{cost:>8.3f}" for cost in costs) + f"   {costs[3] / costs[2]:.1f}")
 
 
