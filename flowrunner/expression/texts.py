@@ -159,7 +159,7 @@ def to_json(value: Any) -> str:
     charge(Budget(), value)
     try:
         return _limited(msgspec.json.encode(value).decode())
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, TypeError) as error:
         raise EvaluationError(f"the value is not JSON: {error}") from None
 
 

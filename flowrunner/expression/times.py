@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-_OFFSET = re.compile(r"([+-]?)([0-9]{2}):([0-9]{2})")
+_OFFSET = re.compile(r"([+-]?)([01][0-9]|2[0-3]):([0-5][0-9])")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-/]{0,63}")
 
 
@@ -27,10 +27,12 @@ def timestamp(value: Any) -> int:
     if type(value) is not str:
         raise unfit("timestamp", "a string such as 2026-03-01T10:00:00Z", value)
     match = _TIMESTAMP.fullmatch(value)
-    if match is None:
-        raise EvaluationError("`timestamp` wants a time such as 2026-03-01T10:00:00Z, with its offset")
-    day, clock, fraction, offset = match.groups()
-    moment = datetime.fromisoformat(f"{day}T{clock}{offset.upper()}")
+    try:
+        day, clock, fraction, offset = match.groups() if match else ()
+        moment = datetime.fromisoformat(f"{day}T{clock}{offset.upper()}")
+    except ValueError:
+        wanted = "`timestamp` wants a time such as 2026-03-01T10:00:00Z, with its offset"
+        raise EvaluationError(wanted) from None
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
     return check(seconds * NANOSECONDS + int((fraction or "").ljust(9, "0")))  # type: ignore[no-any-return]
 

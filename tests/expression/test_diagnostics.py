@@ -97,6 +97,8 @@ def _refusal(source: str) -> dict[str, object]:
         ("1 / 0", "FR046", 0, 5, "`1 / 0`: division by zero"),
         ("time.getHours('Mars')", "FR046", 14, 6, "there is no time zone `Mars`"),
         ("time > timestamp('today')", "FR046", 17, 7, "`timestamp` wants a time such as"),
+        ("time.getHours('+25:00')", "FR046", 14, 8, "a time zone is named as in Europe/Berlin or +02:00"),
+        ("time > timestamp('2026-13-01T00:00:00Z')", "FR046", 17, 22, "`timestamp` wants a time such as"),
         ("time % duration('1 hour')", "FR046", 16, 8, "`duration` wants a length of time such as"),
     ],
 )
