@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from pydantic_core import PydanticCustomError
 
 from flowrunner.expression.functions import FUNCTIONS, MACROS, SPECIAL, Type
@@ -171,6 +169,8 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     meant = _MEANT.get(name)
     if meant in (*known, "true", "false", "null"):
         return meant
+    from difflib import get_close_matches  # only a mistake needs it
+
     by_lower = {other.lower(): other for other in reversed(known)}
     close = get_close_matches(name.lower(), by_lower, 1, 0.7)
     return by_lower[close[0]] if close else None
