@@ -1,8 +1,8 @@
 """Syntax tree → Python syntax tree. An allow-list: what is not written here cannot be in the emitted code.
 
 The code holds constants, subscripts by constant strings, comparisons, arithmetic between numbers, comprehensions of
-macros, and calls of the functions in ``HELPERS`` and ``FUNCTIONS``. A name of the user's becomes a subscript, a
-variable ``v_name``, or nothing. There are no attributes.
+macros, and calls of the helpers that ``compile`` lists and of ``FUNCTIONS``. A name of the user's becomes a
+subscript, a variable ``v_name``, or nothing. There are no attributes.
 
 One expression is emitted in two ways. The *fast* one uses Python's ``and`` and ``or``, which stop at the first
 error; when it raises, the *careful* one decides, in which an error loses against an operand that settles the result.
