@@ -5,7 +5,7 @@ Tags and fields are sorted by name, floats have the shortest text that reads bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -57,6 +57,20 @@ class LineEncoder:
         fields = self._numbers(members) or self._fields(members)
         time = checked_time(message)
         return f"{series} {fields} {time if self._unit == 1 else time // self._unit}"
+
+    def replaced(self, messages: Iterable[Message]) -> int:
+        """Return how many points an InfluxDB overwrites with a later one of the same topic in this batch."""
+        last: dict[str, Message] = {}
+        count, unit = 0, self._unit
+        for message in messages:
+            before = last.get(message.topic)
+            if before is not None and before.time // unit == message.time // unit:
+                count += self._identity(before) == self._identity(message)
+            last[message.topic] = message
+        return count
+
+    def _identity(self, message: Message) -> tuple[Series, frozenset[str]]:
+        return self.points.series(message), frozenset(self.points.members(message))
 
     def _numbers(self, members: Mapping[str, Any]) -> str | None:
         """Return the field set of members that are all numbers or bools, else ``None``: the fast path."""

@@ -122,7 +122,7 @@ class InfluxdbOut(Sink[Config]):
     async def write(self, batch: Sequence[Message]) -> None:
         """Return when the server has accepted every point that did not fail."""
         messages, lines = await self._encode(batch)
-        self._report_left_out()
+        self._warn(messages)
         delivery = Delivery(messages, lines, self.context.fail)
         await delivery.send(self._post, self.config.batch.max_bytes)
 
@@ -144,12 +144,13 @@ class InfluxdbOut(Sink[Config]):
         assert isinstance(connection, InfluxdbConnection)  # noqa: S101  # the graph check saw to it
         return await connection.post(self._target, lines)
 
-    def _report_left_out(self) -> None:
-        count = self._encoder.points.non_finite
-        if count > self._left_out:
-            self.context.log.warning(
-                "fields left out that are not finite numbers",
-                node=self.context.node,
-                fields=count - self._left_out,
-            )
-            self._left_out = count
+    def _warn(self, messages: Sequence[Message]) -> None:
+        """Say what the messages lose on their way into the lines; each but a warning, for it may be meant so."""
+        left_out, self._left_out = self._left_out, self._encoder.points.non_finite
+        if left_out < self._left_out:
+            event = "fields left out that are not finite numbers"
+            self.context.log.warning(event, node=self.context.node, fields=self._left_out - left_out)
+        replaced = self._encoder.replaced(messages)
+        if replaced:
+            event = "points replaced by others with the same measurement, tags, fields and time"
+            self.context.log.warning(event, node=self.context.node, points=replaced)

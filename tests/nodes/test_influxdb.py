@@ -78,7 +78,7 @@ async def test_the_connection_is_up_once_the_server_has_answered_anything() -> N
         running = asyncio.create_task(connection.run())
         await server.arrived.wait()
         async with asyncio.timeout(2):
-            while not connection.context.up:  # noqa: ASYNC110  # a test waits for a status
+            while not connection.context.up:
                 await asyncio.sleep(0.005)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -95,11 +95,11 @@ async def test_the_connection_waits_for_a_server_that_comes_later(monkeypatch: p
     async with connected(f"http://127.0.0.1:{port}") as connection:
         running = asyncio.create_task(connection.run())
         async with asyncio.timeout(2):
-            while connection.context.status != "degraded":  # noqa: ASYNC110  # a test waits for a status
+            while connection.context.status != "degraded":
                 await asyncio.sleep(0.005)
         async with FakeInflux(port=port) as server, asyncio.timeout(2):
             await server.arrived.wait()
-            while not connection.context.up:  # noqa: ASYNC110  # a test waits for a status
+            while not connection.context.up:
                 await asyncio.sleep(0.005)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -118,6 +118,14 @@ async def test_the_session_is_kept_between_requests_and_opened_anew_after_a_clos
         await connection.post(HOME, b"m a=1 1")
 
     assert server.connections == 2
+
+
+async def test_first_requests_at_the_same_time_share_one_session() -> None:
+    async with FakeInflux() as server, connected(server.url) as connection, asyncio.TaskGroup() as tasks:
+        for _ in range(2):
+            tasks.create_task(connection.post(HOME, b"m a=1 1"))
+
+    assert len(server.stored) == 2
 
 
 async def test_a_server_that_fell_silent_is_reported_until_it_answers() -> None:

@@ -446,14 +446,54 @@ async def test_fields_that_are_not_finite_are_told_once_a_batch(
     node = sink(connection)
     payload = {"value": 0, "gone": math.nan}
 
-    await deliver(node, [Message("kitchen", payload, START)] * 3)
+    await deliver(node, [Message(topic, payload, START) for topic in ("kitchen", "bath", "hall")])
     await deliver(node, readings(1))
 
     log = node.context.log
     assert isinstance(log, RecordingLog)
     event = "fields left out that are not finite numbers"
     assert log.lines == [("warning", event, {"node": "store", "fields": 3})]
-    assert set(server.stored) == set(lines([0]))
+    assert server.stored[0] == lines([0])[0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "step", "replaced"),
+    [
+        pytest.param("ns", 0, 9, id="all at the same time"),
+        pytest.param("ns", 1, None, id="a nanosecond apart"),
+        pytest.param("s", 1, 9, id="in the same second"),
+    ],
+)
+async def test_points_that_replace_each_other_are_told(
+    server: FakeInflux, connection: InfluxdbConnection, precision: str, step: int, replaced: int | None
+) -> None:
+    node = sink(connection, precision=precision)
+    batch = [
+        Message(topic, {name: index}, START + index * step)
+        for index in range(10)
+        for topic, name in (("kitchen", "value"), (f"room {index}", "value"))
+    ]
+
+    await deliver(node, batch)
+
+    log = node.context.log
+    assert isinstance(log, RecordingLog)
+    event = "points replaced by others with the same measurement, tags, fields and time"
+    assert log.lines == ([("warning", event, {"node": "store", "points": replaced})] if replaced else [])
+    assert len(server.points) == len(batch) - (replaced or 0)
+
+
+async def test_fields_that_come_together_in_one_point_are_no_replacement(
+    server: FakeInflux, connection: InfluxdbConnection
+) -> None:
+    node = sink(connection)
+
+    await deliver(node, [Message("kitchen", {"mean": 1}, START), Message("kitchen", {"max": 2}, START)])
+
+    log = node.context.log
+    assert isinstance(log, RecordingLog)
+    assert log.lines == []
+    assert len(server.stored) == 2
 
 
 async def test_the_token_is_in_no_reason_log_or_exception(server: FakeInflux) -> None:

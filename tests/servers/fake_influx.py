@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -112,8 +113,8 @@ class FakeInflux:
     @property
     def points(self) -> dict[tuple[str, str], str]:
         """The stored points: (series, time) → fields, as the last line of each left them."""
-        parts = [line.rsplit(" ", 1) for line in self.stored]
-        return {(head.split(" ", 1)[0], time): head.split(" ", 1)[-1] for head, time in parts}
+        parts = [(*re.split(r"(?<!\\) ", line, maxsplit=1), line.rpartition(" ")[2]) for line in self.stored]
+        return {(series, time): fields.removesuffix(f" {time}") for series, fields, time in parts}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
