@@ -69,6 +69,9 @@ class Hub:
 
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
+        settings = self._settings
+        if settings.password is not None and settings.tls is None and not _is_here(settings.host):
+            self._warn("the password goes over the network in clear text; use mqtts://")
         try:
             while True:
                 error, lived = await self._connect_once()
@@ -110,11 +113,7 @@ class Hub:
     def _greet(self, client: MqttClient) -> None:
         if self._had_session and not client.session_present and self._settings.session_expiry:
             self.counts["session_lost"] += 1
-            self._context.log.warning(
-                "the broker has lost the session: what was published meanwhile is missing",
-                flow=self._context.flow,
-                connection=self._context.name,
-            )
+            self._warn("the broker has lost the session: what was published meanwhile is missing")
         self._had_session = True
 
     def _judge(self, error: LinkError, lived: float) -> float:
@@ -192,9 +191,14 @@ class Hub:
             if count := self.counts[cause] - self._told[cause]:
                 self._told[cause] += count
                 self._tell_after = now + _TOLD_EVERY
-                self._context.log.warning(
-                    words, flow=self._context.flow, connection=self._context.name, count=count
-                )
+                self._warn(words, count=count)
+
+    def _warn(self, event: str, **facts: int) -> None:
+        self._context.log.warning(event, flow=self._context.flow, connection=self._context.name, **facts)
+
+
+def _is_here(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _jitter(least: float, first: float, failures: int) -> float:

@@ -40,9 +40,6 @@ class Ledger:
         self._pending: deque[Ack] = deque()
         self._closed = False
 
-    def __len__(self) -> int:
-        return len(self._pending)
-
     def expect(self, mid: int, flags: int, waiting: int) -> Ack:
         """Note a message that ``waiting`` nodes will journal. PUBREC stands for the receipt of QoS 2."""
         head = b"\x50\x02" if flags & 4 else b"\x40\x02"

@@ -638,3 +638,20 @@ async def test_a_message_in_many_pieces_is_put_together() -> None:
         await until(lambda: len(flow["a"].saved) == 2)
 
         assert [bytes(range(256)) * 8192, b"end"] == [record.data for record in flow["a"].saved]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        pytest.param("mqtt://broker.invalid", True, id="in clear text"),
+        pytest.param("mqtts://broker.invalid", False, id="with TLS"),
+        pytest.param("mqtt://127.0.0.1:1", False, id="on this machine"),
+    ],
+)
+async def test_a_password_in_clear_text_is_warned_of(url: str, warned: bool) -> None:
+    settings = {"url": url, "username": "me", "password": "canary"}
+    async with running(settings, {"a": {"topics": ["a"]}}, up=False) as flow:
+        await until(lambda: flow.context.status == "degraded")
+
+        assert warned == any("in clear text" in event for _, event, _ in flow.log.lines)
+        assert "canary" not in repr(flow.log.lines)
