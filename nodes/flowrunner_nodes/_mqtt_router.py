@@ -85,10 +85,6 @@ class Router:
             found[filter] = Subscription(filter, qos, identifier, retained)
         return found
 
-    def owners(self, filter: str) -> list[str]:
-        """Return the nodes that want the messages of a filter."""
-        return [name for name, wish in self._wishes.items() if filter in wish.filters]
-
     def deliver(self, publishes: list[Publish], ledger: Ledger) -> None:
         """Put messages into the inboxes, and note what is to be acknowledged."""
         routes = self._routes
@@ -198,11 +194,11 @@ def _identify(filters: list[str], configuration: str) -> dict[int, str]:
     the same nodes, and all of them are others as soon as anything is configured differently.
     """
     salt = 0
-    while len(found := {_number(f"{salt}\n{filter}\n{configuration}"): filter for filter in filters}) < len(
-        filters
-    ):
+    while True:
+        found = {_number(f"{salt}\n{filter}\n{configuration}"): filter for filter in filters}
+        if len(found) == len(filters):
+            return found
         salt += 1  # two of them had the same number
-    return found
 
 
 def _number(text: str) -> int:

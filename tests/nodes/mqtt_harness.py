@@ -172,5 +172,5 @@ async def running(
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # the condition is the test's
+        while not condition():  # the condition is the test's
             await asyncio.sleep(0.005)
