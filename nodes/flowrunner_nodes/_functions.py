@@ -25,19 +25,25 @@ class Scope(msgspec.Struct, frozen=True):
     """Messages of the key in the window."""
 
 
-class Function(msgspec.Struct, frozen=True):
-    """One call, ready to be computed."""
+class Input(msgspec.Struct, frozen=True):
+    """What a function needs to be kept."""
 
-    accumulator: type[Accumulator] | None
-    """What has to be kept; nothing for ``count``."""
+    accumulator: type[Accumulator]
     source: str
-    """What is read, as text: calls with the same accumulator, source and ``fit`` share their state."""
+    """What is read, as text: inputs with the same accumulator, source and ``fit`` share their state."""
     read: Callable[[Message], Any]
-    """Returns the value of the expression for one message, or raises any of ``EVALUATION_ERRORS``."""
+    """Returns the value for one message, or raises any of ``EVALUATION_ERRORS``."""
     reason: Callable[[BaseException], str]
     """Returns what such an error means."""
     fit: Callable[[Any], Plain]
-    """Returns a value of the expression as it is accumulated, or raises ``UnfitError``."""
+    """Returns a value as it is accumulated, or raises ``UnfitError``."""
+
+
+class Function(msgspec.Struct, frozen=True):
+    """One call, ready to be computed."""
+
+    input: Input | None
+    """``None`` for ``count``, which needs no more than the messages' number."""
     finish: Callable[[Any, Scope, float | None], Plain]
     """Returns the result for an accumulator, a window and the value carried into it."""
 
@@ -57,36 +63,31 @@ def resolve(call: FunctionCall) -> Function:
             f"`{call.name}` takes {takes}, got {len(call.arguments)}",
             help=f"write {call.name}({', '.join(names)})",
         )
-    if not names:
-        return Function(
-            None, "", _nothing, str, fit, lambda state, scope, carried: finish(state, scope, carried, None)
-        )
-    expression = call.arguments[0]
     extra = _ARGUMENTS[names[1]](call) if len(names) > 1 else None
-    equality = names[1:] == ("value",)
     return Function(
-        accumulator,
-        f"{expression.source} == {extra!r}" if equality else expression.source,
-        _equality(expression, extra) if equality else expression.function,
-        expression.reason,
-        fit,
+        None if accumulator is None else _input(call.arguments[0], names, extra, accumulator, fit),
         lambda state, scope, carried: finish(state, scope, carried, extra),
     )
-
-
-def _nothing(message: Message) -> None:
-    del message
-
-
-def _equality(expression: Expression, value: Plain) -> Callable[[Message], float]:
-    function = expression.function
-    return lambda message: 1.0 if same(function(message), value) else 0.0
 
 
 def check(call: FunctionCall) -> FunctionCall:
     """Return the call if :func:`resolve` finds nothing wrong with it."""
     resolve(call)
     return call
+
+
+def _input(
+    expression: Expression, names: tuple[str, ...], extra: Any, accumulator: type[Accumulator], fit: _Fit
+) -> Input:
+    if "value" in names:
+        source = f"{expression.source} == {extra!r}"
+        return Input(accumulator, source, _equality(expression, extra), expression.reason, fit)
+    return Input(accumulator, expression.source, expression.function, expression.reason, fit)
+
+
+def _equality(expression: Expression, value: Plain) -> Callable[[Message], float]:
+    function = expression.function
+    return lambda message: 1.0 if same(function(message), value) else 0.0
 
 
 def _unit(call: FunctionCall) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from flowrunner import NANOSECONDS, NEVER, Context, Message, MessageError
@@ -84,7 +85,7 @@ class KeyedWindows:
         indexes = range(first, first + self._layout.span)
         panes = [self._panes[index] for index in sorted(self._panes) if index in indexes]
         if self._remaining is None:
-            self._remaining = list(dict.fromkeys(key for pane in panes for key in pane.entries))
+            self._remaining = _keys_of(panes)
             self._remaining.reverse()
         bounds = self._layout.bounds(window)
         leaving = [pane for pane in panes if pane.index < first + self._layout.step]
@@ -157,3 +158,9 @@ class KeyedWindows:
         self._carried.restore(state["carried"])
         remaining = state["remaining"]
         self._remaining = remaining and [tuple(key) if isinstance(key, list) else key for key in remaining]
+
+
+def _keys_of(panes: list[Pane]) -> list[Key]:
+    if len(panes) == 1:  # a million keys are copied ten times as fast as they are compared
+        return list(panes[0].entries)
+    return list(dict.fromkeys(chain.from_iterable(pane.entries for pane in panes)))

@@ -12,7 +12,7 @@ type Plain = bool | int | float | str | None
 type Key = str | tuple[str]
 """A key of keyed state: a string as it is, any other plain value as its JSON text in a tuple."""
 
-LARGEST = 1e150
+LARGEST, LEAST = 1e150, -1e150
 """Beyond this squares and sums would overflow; no quantity of the world comes near."""
 _EXACT = 2**53
 _INT64 = 2**63
@@ -25,7 +25,7 @@ class UnfitError(Exception):
 
 def number(value: Any) -> float:
     """Return a finite number; integers of more than 53 bits become a double. Raises :class:`UnfitError`."""
-    if (type(value) is float or type(value) is int) and -LARGEST < value < LARGEST:
+    if (type(value) is float or type(value) is int) and LEAST < value < LARGEST:
         return value if -_EXACT <= value <= _EXACT else float(value)
     raise UnfitError(f"{_show(value)} is not a number")
 

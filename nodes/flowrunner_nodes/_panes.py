@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 
 from flowrunner import EVALUATION_ERRORS, Expression, Json, Message
+from flowrunner_nodes._distributions import MOST_VALUES
 from flowrunner_nodes._functions import Function, Scope
 from flowrunner_nodes._keys import Key, UnfitError, to_key
-from flowrunner_nodes._series import Series
+from flowrunner_nodes._series import MOST_SAMPLES, Series
 
 UNREADABLE: tuple[type[Exception], ...] = (UnfitError, *EVALUATION_ERRORS)
 """What reading a message and fitting the values may raise."""
+ROOM = min(MOST_SAMPLES, MOST_VALUES)
+"""Messages that every entry has room for."""
 
 
 class Entry(msgspec.Struct, gc=False, array_like=True):
@@ -38,6 +41,10 @@ class Pane(msgspec.Struct):
     """The flow clock at which its last window closes: from then on its messages are late."""
     entries: dict[Key, Entry]
     """By key, in the order in which the keys were first seen."""
+
+
+NO_PANE = Pane(0, 0, 0, 0, {})
+"""A pane that no time is in."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -76,20 +83,23 @@ class Plan:
         columns: dict[Any, int] = {}
         slots: dict[Any, int] = {}
         for field, function in functions.items():
-            slot = -1
-            if function.accumulator is not None:
-                column = columns.setdefault((function.source, function.fit), len(columns))
+            slot, input = -1, function.input
+            if input is not None:
+                column = columns.setdefault((input.source, input.fit), len(columns))
                 if column == len(self.columns):
-                    self.columns.append(
-                        Column(f"field `{field}`", function.read, function.fit, function.reason)
-                    )
-                slot = slots.setdefault((function.accumulator, column), len(slots))
+                    self.columns.append(Column(f"field `{field}`", input.read, input.fit, input.reason))
+                slot = slots.setdefault((input.accumulator, column), len(slots))
                 if slot == len(self.makers):
-                    self.makers.append(function.accumulator)
-                    self.adders.append((function.accumulator.add, slot, column))
+                    self.makers.append(input.accumulator)
+                    self.adders.append((input.accumulator.add, slot, column))
             self._fields.append((field, slot, function))
-        self.limited = [slot for slot, maker in enumerate(self.makers) if maker.limited]
+        self.reads = [column.read for column in self.columns]
+        self._limited = [slot for slot, maker in enumerate(self.makers) if maker.limited]
         self._series = [slot for slot, maker in enumerate(self.makers) if issubclass(maker, Series)]
+
+    def fitted(self, values: list[Any]) -> list[Any]:
+        """Return the values of the columns as they are kept; raises ``UnfitError``."""
+        return [column.fit(value) for column, value in zip(self.columns, values, strict=True)]
 
     def problem(self, message: Message) -> str:
         """Return why a message failed, by reading once more what it was read for."""
@@ -118,7 +128,7 @@ class Plan:
     def payload(self, entry: Entry, start: int, end: int, carried: list[float] | None) -> dict[str, Json]:
         """Return the results for a window; ``carried`` are the :meth:`lasts` of the key before it."""
         scope = Scope(start, end, entry.count)
-        before = dict(zip(self._series, carried or (), strict=False))
+        before = dict(zip(self._series, carried, strict=True)) if carried else {}
         return {
             field: function.finish(entry.states[slot] if slot >= 0 else None, scope, before.get(slot))
             for field, slot, function in self._fields
@@ -130,7 +140,7 @@ class Plan:
 
     def refusal(self, entry: Entry, values: list[Any], time: int) -> str | None:
         """Return why the entry has no room for a message, if so."""
-        for slot in self.limited:
+        for slot in self._limited:
             column = self.adders[slot][2]
             reason: str | None = entry.states[slot].refusal(values[column], time)
             if reason is not None:

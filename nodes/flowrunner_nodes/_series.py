@@ -44,8 +44,9 @@ class Series(msgspec.Struct, gc=False, array_like=True):
 
     def add(self, value: float, time: int) -> None:
         """Keep one sample."""
-        self.samples += _pack(time, value)
-        if len(self.samples) >= _LIMIT:
+        samples = self.samples
+        samples += _pack(time, value)
+        if len(samples) >= _LIMIT:
             self._fold_older()
 
     def refusal(self, value: float, time: int) -> str | None:

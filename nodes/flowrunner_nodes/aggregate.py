@@ -1,38 +1,32 @@
 """Compute counts, means, quantiles, rates and integrals over windows of time.
 
-A window takes in the messages whose own `time` lies in it, its start included, its end not. It closes when the flow
-clock (the time of arrival, not that of any sensor) reaches its end and `allowed_lateness`; then there is one message
-for each key that had any, in the order in which the keys were first seen. Its payload holds the `fields`, its `time`
-is the window's start (or end, see `timestamp`), its topic is that of the key's last message, and its `meta` holds
-`window_start` and `window_end` (nanoseconds) and `key`. Messages that come when all their windows have closed leave
-by `late`; unwired, they are counted as dropped. Within an open window the order of arrival makes no difference.
+A message belongs to the windows that its own `time` lies in; a window holds its start and not its end. It closes when
+the flow clock (the time of arrival, not that of any sensor) reaches its end and `allowed_lateness`. Then each key that
+had messages gives one, in the order in which keys were first seen: `payload` holds the `fields`, `time` is the start
+or end of the window, `topic` that of the key's last message, `meta` has `window_start`, `window_end` (nanoseconds) and
+`key`. Messages whose windows have all closed leave by `late`; unwired, they are dropped and counted. The order in
+which messages come while a window is open makes no difference.
 
-`tumbling` windows follow each other; `hopping` ones of a longer `size` begin at every `every`. They begin at full
-multiples since 1970 in UTC, weeks on Monday; `offset` moves them. With a `timezone`, windows of whole days or weeks
-begin at its midnight, and a day has 23 or 25 hours where its clocks change.
+`hopping` windows of one `size` begin at every `every`. Windows begin at full multiples since 1970 in UTC, weeks on
+Monday; `offset` moves them. With a `timezone` days begin at its midnight and have 23 or 25 hours at a change of clocks.
 
 | function | result |
 |---|---|
-| `count()` | the messages |
-| `sum(x)`, `mean(x)`, `min(x)`, `max(x)`, `range(x)` | `range` is the greatest less the least |
+| `count()`, `sum(x)`, `mean(x)`, `min(x)`, `max(x)`, `range(x)` | `range` is the greatest less the least |
 | `stddev(x)` | of the sample; null for a single message |
 | `first(x)`, `last(x)` | in the order of `time` |
 | `median(x)`, `quantile(x, q)` | exact for 512 messages, beyond an estimate (t-digest) |
 | `mode(x)`, `distinct(x)` | the most frequent value (of several the first); how many different ones (to 10,000) |
 | `circular_mean(x)` | of angles in degrees, 0 to 360; null if they cancel out |
-| `time_weighted_mean(x)` | each value weighs as long as it held: until the next one, or the end of the window |
-| `integral(x, '1h')` | of W to Wh, say; a value holds until the next one |
-| `duration_in(x, value)` | seconds for which `x` held `value` |
+| `time_weighted_mean(x)` | each value weighs as long as it holds: until the next one, or the end of the window |
+| `integral(x, '1h')`, `duration_in(x, value)` | of W to Wh, say; seconds for which `x` held `value` |
 | `increase(x)`, `rate(x, '1h')` | growth of a counter, also when it begins again from zero; per hour of the window |
 | `derivative(x, '1h')` | change from first to last by the time between them; null if there is none |
 
-A value that holds when a window begins counts in it from its start: a key's last value is kept for `carry_for` after
-the window it came in. Likewise `increase` counts the step from the last reading of an earlier window; a first reading
-of all has no increase, and the result is null. `influxdb_out` leaves null out. The area functions count a window
-without an earlier value from its first message on. These functions keep 4,096 messages of a key and window in their
-order; one that comes out of order by more than all of these fails.
-
-A message for which a field cannot be read, or is not a number where one is needed, fails and is in no field at all.
+The last value of a key counts in its later windows, from their start, for `carry_for` after the window it came in;
+without one, areas begin at the first message, and the `increase` of a single reading is null. `influxdb_out` leaves
+null out. Where order matters, a message fails that is older than the 2,048 newest of its key and window. One that
+cannot be read, or has no number where one is needed, fails too, and is in no field at all.
 """
 
 from __future__ import annotations
@@ -56,17 +50,15 @@ from flowrunner import (
 )
 from flowrunner_nodes._functions import check, resolve
 from flowrunner_nodes._keyed_windows import KeyedWindows
-from flowrunner_nodes._keys import LARGEST, to_key
-from flowrunner_nodes._panes import UNREADABLE, Plan
+from flowrunner_nodes._keys import LARGEST, LEAST, to_key
+from flowrunner_nodes._panes import NO_PANE, ROOM, UNREADABLE, Plan
 from flowrunner_nodes._windows import Window
 
 EXAMPLE = """\
 version: 1
 flow: per_minute
 nodes:
-  readings:
-    type: file_in
-    path: readings.jsonl
+  readings: { type: file_in, path: readings.jsonl }
   per_minute:
     type: aggregate
     from: readings
@@ -75,11 +67,8 @@ nodes:
     allowed_lateness: 10s
     fields:
       mean: time_weighted_mean(payload.temperature)
-      max: max(payload.temperature)
       samples: count()
-  show:
-    type: debug
-    from: per_minute
+  show: { type: debug, from: per_minute }
 """
 
 
@@ -133,6 +122,7 @@ class Aggregate(Transform[Config]):
         super().__init__(config, context)
         self._plan = Plan(config.key, {name: resolve(call) for name, call in config.fields.items()})
         self._windows = KeyedWindows(config, self._plan, context)
+        self._by_topic = config.key is not None and config.key.source == "topic"
 
     @classmethod
     def ports(cls, config: Config) -> tuple[str, ...]:
@@ -144,36 +134,35 @@ class Aggregate(Transform[Config]):
         """Take in the messages; what comes out are the windows that close in between."""
         out: list[Message] = []
         timers, fail, windows, plan = self.context.timers, self.context.fail, self._windows, self._plan
-        key_of = plan.key.read
-        columns = [(column.read, column.fit) for column in plan.columns]
-        adders, limited = plan.adders, plan.limited
-        several_topics = self.config.key is None or self.config.key.source != "topic"
-        pane, start, end, closes, held, least = None, 0, 0, 0, 0, -LARGEST
+        key_of, reads, adders, by_topic = plan.key.read, plan.reads, plan.adders, self._by_topic
+        due, held = timers.due, 0
+        pane, start, end, closes = NO_PANE, 0, 0, 0
+        entries = pane.entries
         for message in batch:
             time, clock = message.time, message.clock
-            if clock >= timers.due:
+            if clock >= due:
                 self.advance(clock, out)
+                due = timers.due
             try:
-                if pane is None or not start <= time < end:
+                if not start <= time < end:
                     pane = windows.pane(time)
-                    start, end, closes = pane.start, pane.end, pane.closes
+                    start, end, closes, entries = pane.start, pane.end, pane.closes, pane.entries
                 if clock >= closes:
                     self._late(message)
                     continue
-                key = key_of(message)
+                key = message.topic if by_topic else key_of(message)
                 if type(key) is not str:
                     key = to_key(key)
-                values = []
-                for read, fit in columns:
-                    value = read(message)
-                    # a usual float is fit for everything, and most values are
-                    if type(value) is not float or not least < value < LARGEST:
-                        value = fit(value)
-                    values.append(value)
-                entry = pane.entries.get(key)
+                values = [read(message) for read in reads]
+                for value in values:
+                    if type(value) is not float or not LEAST < value < LARGEST:
+                        values = plan.fitted(values)
+                        break
+                entry = entries.get(key)
                 if entry is None:
                     entry = windows.enter(pane, key, message)
-                elif limited and (reason := plan.refusal(entry, values, time)):
+                    due = timers.due
+                elif entry.count >= ROOM and (reason := plan.refusal(entry, values, time)):
                     fail(message, reason)
                     continue
             except MessageError as error:
@@ -184,7 +173,7 @@ class Aggregate(Transform[Config]):
                 continue
             held += 1
             entry.count += 1
-            if several_topics and time >= entry.time:
+            if not by_topic and time >= entry.time:
                 entry.time, entry.topic = time, message.topic
             states = entry.states
             for add, slot, column in adders:

@@ -10,7 +10,6 @@ import yaml
 from pydantic import ValidationError
 
 from flowrunner import NANOSECONDS, Context, Message
-from flowrunner_nodes import _distributions
 from flowrunner_nodes.aggregate import EXAMPLE, Aggregate, Config
 from tests.nodes.harness import START, RecordingLog, SetClock, options, run_transform
 
@@ -180,14 +179,13 @@ def test_a_message_that_cannot_be_read_is_in_no_field_at_all(payload: Any, reaso
     assert outcome.context.counters.errors == 1
 
 
-def test_a_window_that_has_no_room_for_a_value_lets_the_message_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_distributions, "MOST_VALUES", 2)
+def test_a_window_that_has_no_room_for_a_value_lets_the_message_fail() -> None:
     given = {"window": TUMBLING, "fields": {"n": "count()", "kinds": "distinct(payload)"}}
 
-    outcome = run_transform(Aggregate, given, [[at(second, second % 3) for second in range(6)], [end()]])
+    outcome = run_transform(Aggregate, given, [[at(1, value) for value in [*range(10_001), 7, "x"]], [end()]])
 
-    assert ["field `kinds`: there are already 2 different values in this window"] * 2 == outcome.reasons
-    assert [{"n": 4, "kinds": 2}] == outcome.payloads()
+    assert ["field `kinds`: there are already 10000 different values in this window"] * 2 == outcome.reasons
+    assert [{"n": 10_001, "kinds": 10_000}] == outcome.payloads()
 
 
 def test_the_last_value_holds_into_the_next_window() -> None:

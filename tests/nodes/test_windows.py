@@ -125,9 +125,18 @@ def test_a_day_follows_the_clocks_of_its_zone(zone: str, date: str, hours: float
     assert date == datetime.fromtimestamp(start // NANOSECONDS, ZoneInfo(zone)).date().isoformat()
 
 
-def test_every_moment_of_the_day_with_25_hours_is_in_it() -> None:
-    days = layout(size="1d", timezone="Europe/Berlin")
-    start = utc("2026-10-24T22:00")
+@pytest.mark.parametrize(
+    ("zone", "midnight"),
+    [
+        pytest.param("Europe/Berlin", "2026-10-24T22:00", id="Berlin, from 3 back to 2"),
+        pytest.param(
+            "America/St_Johns", "2010-11-07T02:30", id="St John's, from 0:01 back to the day before"
+        ),
+    ],
+)
+def test_every_moment_of_the_day_with_25_hours_is_in_it(zone: str, midnight: str) -> None:
+    days = layout(size="1d", timezone=zone)
+    start = utc(midnight)
 
     found = {tuple(bounds_of(days, start + minute * MINUTE)) for minute in range(25 * 60)}
 
