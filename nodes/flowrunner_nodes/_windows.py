@@ -41,7 +41,7 @@ class _Window(Options):
     def _is_of_this_world(cls, size: int) -> int:
         if size > LONGEST:
             raise option_error(
-                "FR045", f"`{{name}}` is more than {format_duration(LONGEST)}", help="take a shorter window"
+                "FR023", f"`{{name}}` is more than {format_duration(LONGEST)}", help="take a shorter window"
             )
         return size
 
@@ -76,7 +76,7 @@ class HoppingWindow(_Window):
         size = info.data.get("size", every)
         if every > size:
             raise option_error(
-                "FR045",
+                "FR023",
                 f"`{{name}}` is {format_duration(every)}, longer than the size of {format_duration(size)}",
                 help="messages between two windows would be lost; make `size` at least as long",
             )
@@ -84,7 +84,7 @@ class HoppingWindow(_Window):
             _check_days("every", every)
         if size // gcd(size, every) > MOST_PANES:
             raise option_error(
-                "FR045",
+                "FR023",
                 f"{format_duration(size)} in steps of {format_duration(every)} makes more than {MOST_PANES} parts",
                 help="take an `{name}` that divides `size`, or a longer one",
             )
@@ -111,7 +111,7 @@ def lay_out(window: TumblingWindow | HoppingWindow) -> Layout:
 def _check_days(option: str, length: int) -> None:
     if length % DAY:
         raise option_error(
-            "FR045",
+            "FR025",
             f"a `timezone` is for windows of whole days, but `{option}` is {format_duration(length)}",
             help="remove `timezone`, shorter windows do not need one; or write days or weeks, such as 1d or 1w",
         )

@@ -206,19 +206,19 @@ def test_each_moment_is_in_one_pane_and_in_just_the_windows_around_it(
     ("options", "code", "text"),
     [
         pytest.param(
-            {"size": "1h", "timezone": "Europe/Berlin"}, "FR045", "whole days, but `size` is 1h", id="hours"
+            {"size": "1h", "timezone": "Europe/Berlin"}, "FR025", "whole days, but `size` is 1h", id="hours"
         ),
         pytest.param(
             {"size": "1d", "every": "1h", "timezone": "UTC"},
-            "FR045",
+            "FR025",
             "whole days, but `every` is 1h",
             id="steps",
         ),
-        pytest.param({"size": "1h", "every": "2h"}, "FR045", "longer than the size of 1h", id="gaps"),
+        pytest.param({"size": "1h", "every": "2h"}, "FR023", "longer than the size of 1h", id="gaps"),
         pytest.param(
-            {"size": "1d", "every": "7ms"}, "FR045", "makes more than 10000 parts", id="too many parts"
+            {"size": "1d", "every": "7ms"}, "FR023", "makes more than 10000 parts", id="too many parts"
         ),
-        pytest.param({"size": "6000w"}, "FR045", "is more than 3660d", id="more than ten years"),
+        pytest.param({"size": "6000w"}, "FR023", "is more than 3660d", id="more than ten years"),
         pytest.param(
             {"size": "1d", "timezone": "Europe/Berln"}, "FR026", "'Europe/Berln'", id="no such zone"
         ),
