@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Str
 from flowrunner.admin import page
 from flowrunner.admin.events import Listeners
 from flowrunner.admin.metrics import metrics_text
-from flowrunner.admin.process import Process, trouble
+from flowrunner.admin.process import Process, notices, trouble
 from flowrunner.runtime.supervisor import Flow
 
 
@@ -36,7 +36,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     async def readyz() -> JSONResponse:
         """Say whether flows are loaded, sources connected and sinks accepting, and if not, why."""
         found = trouble(process)
-        body = {"ready": not found, "trouble": found}
+        body = {"ready": not found, "trouble": found, "notices": notices(process)}
         return JSONResponse(body, status_code=503 if found else 200)
 
     @app.get("/metrics")

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from flowrunner.admin.process import Process, trouble
+from flowrunner.admin.process import Process, notices, trouble
 from flowrunner.message import NANOSECONDS
 from flowrunner.runtime.supervisor import Flow
 
@@ -45,10 +45,11 @@ class Listeners:
 def snapshot(process: Process) -> dict[str, Any]:
     """Return the numbers of all flows now: totals, from which the page makes rates."""
     now = process.clock.now()
+    found = trouble(process)
     return {
         "time": now / NANOSECONDS,
-        "ready": not trouble(process),
-        "trouble": trouble(process),
+        "ready": not found,
+        "trouble": found + notices(process),
         "reloads": process.reloader.results,
         "flows": {name: _flow(flow, now) for name, flow in process.supervisor.flows.items()},
     }

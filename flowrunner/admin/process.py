@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from flowrunner.clock import Clock
+from flowrunner.diagnostics import Diagnostic
 from flowrunner.node import ConnectionContext, Context
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.supervisor import Supervisor
@@ -41,10 +42,8 @@ def trouble(process: Process) -> list[dict[str, str]]:
         found.append({"reason": "stopping"})
     if not process.supervisor.flows:
         found.append({"reason": "no valid flow is running"})
-    for diagnostic in process.reloader.diagnostics:
-        if diagnostic.severity == "error":
-            place = f"{diagnostic.file}:{diagnostic.line}:{diagnostic.column}"
-            found.append({"file": place, "code": diagnostic.code, "reason": diagnostic.message})
+    running = {flow.graph.file for flow in process.supervisor.flows.values()}
+    found += [_mistake(error) for error in _errors(process) if error.file not in running]
     for name, flow in process.supervisor.flows.items():
         if flow.status != "running":
             found.append({"flow": name, "status": flow.status, "reason": flow.reason or "starting"})
@@ -61,6 +60,21 @@ def trouble(process: Process) -> list[dict[str, str]]:
             if _unready(kind, context)
         ]
     return found
+
+
+def notices(process: Process) -> list[dict[str, str]]:
+    """Return what a person should mend though everything runs: files whose last good version goes on running."""
+    running = {flow.graph.file for flow in process.supervisor.flows.values()}
+    return [_mistake(error) for error in _errors(process) if error.file in running]
+
+
+def _errors(process: Process) -> list[Diagnostic]:
+    return [found for found in process.reloader.diagnostics if found.severity == "error"]
+
+
+def _mistake(error: Diagnostic) -> dict[str, str]:
+    place = f"{error.file}:{error.line}:{error.column}"
+    return {"file": place, "code": error.code, "reason": error.message}
 
 
 def _unready(kind: str, context: Context | ConnectionContext) -> bool:

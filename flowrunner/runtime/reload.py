@@ -7,9 +7,12 @@ half-written file is not taken up. A file with a mistake leaves its flow as it i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from watchfiles import awatch
 
 from flowrunner.config.files import find_files
 from flowrunner.diagnostics import Diagnostic
@@ -17,6 +20,8 @@ from flowrunner.graph.load import Loaded, load_flows
 from flowrunner.node import Logger
 from flowrunner.runtime.supervisor import Supervisor
 
+HINTS_PAUSE = 5.0
+"""Seconds between two attempts to watch directories that cannot be watched."""
 SETTLE = 0.15
 """Seconds in which the content must not change."""
 
@@ -46,15 +51,25 @@ class Reloader:
         return loaded
 
     async def run(self, poll: float) -> None:
-        """Look at the files every ``poll`` seconds, until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(poll):
-                    await self._wanted.wait()
-            except TimeoutError:
+        """Look at the files every ``poll`` seconds and when the kernel hints at a change, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_hints(poll), name="file hints")
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(poll):
+                        await self._wanted.wait()
                 self._wanted.clear()
-            self._wanted.clear()
-            await self.check()
+                await self.check()
+
+    async def _take_hints(self, pause: float) -> None:
+        """Look as soon as something happens in the directories; without inotify the poll is enough."""
+        while True:
+            folders = {path if path.is_dir() else path.parent for path in self._paths}
+            with contextlib.suppress(OSError, RuntimeError):
+                async for _ in awatch(*folders, watch_filter=None, debounce=200, step=50):
+                    self._wanted.set()
+            # A directory is gone, or the kernel has no watches left: try again, as it may come back.
+            await asyncio.sleep(max(pause, HINTS_PAUSE))
 
     def want(self) -> None:
         """Look at the files now."""

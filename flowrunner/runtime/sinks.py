@@ -102,7 +102,8 @@ class SinkTask:
                 await self.node.open()
                 self._opened = True
             await self.node.write(batch)
-            self.last.extend(batch[-LAST:])
+            failed = {id(message) for message, _ in context.failures}
+            self.last.extend(message for message in batch[-LAST:] if id(message) not in failed)
             self._backoff.reset()
             context.report("running")
         except RetryLater as error:

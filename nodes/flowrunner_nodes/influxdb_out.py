@@ -119,6 +119,10 @@ class InfluxdbOut(Sink[Config]):
         batch = self.config.batch
         return Limits(max_messages=batch.max_lines, max_age=batch.max_age / NANOSECONDS)
 
+    def show(self, message: Message) -> str:
+        """Return the line of a message."""
+        return self._encoder.line(message)
+
     async def write(self, batch: Sequence[Message]) -> None:
         """Return when the server has accepted every point that did not fail."""
         messages, lines = await self._encode(batch)

@@ -26,6 +26,7 @@ import msgspec
 from pydantic import Field
 
 from flowrunner import Context, Message, MessageError, RetryLater, Sink, node_type
+from flowrunner_nodes._line_protocol import LineEncoder
 from flowrunner_nodes._points import PointOptions, PointReader, checked_time
 
 EXAMPLE = """\
@@ -77,8 +78,13 @@ class SqliteOut(Sink[Config]):
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
         self._points = PointReader(config)
+        self._lines = LineEncoder(config, "ns")
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
+
+    def show(self, message: Message) -> str:
+        """Return the point of a message as a line that InfluxDB would take."""
+        return self._lines.line(message)
 
     async def open(self) -> None:
         """Start the thread; the file is opened by the first batch, so that a full disk is no crash."""
