@@ -24,7 +24,7 @@ nodes:
   valid: { type: filter, from: feed, where: payload.temperature > -40.0 && payload.temperature < 80.0 }
   small: { type: map, from: valid, set: { payload: "={'t': payload.temperature, 'h': payload.humidity}" } }
   ours: { type: filter, from: small, where: "topic.startsWith('home/')" }
-  calm: { type: throttle, from: ours, key: topic, every: 2ms }
+  calm: { type: throttle, from: ours, key: topic, every: 50ms }
   fahrenheit: { type: map, from: calm, set: { payload: "={'x': payload.t * 1.8 + 32.0}" } }
   mean:
     type: aggregate

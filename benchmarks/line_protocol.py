@@ -16,7 +16,7 @@ from isal import igzip
 
 from flowrunner import Message
 from flowrunner_nodes._line_protocol import LineEncoder
-from flowrunner_nodes._points import PointOptions
+from flowrunner_nodes._point_options import PointOptions
 
 TIME = 1_772_359_200_000_000_000
 PAYLOADS: dict[str, dict[str, Any]] = {

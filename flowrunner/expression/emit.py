@@ -42,6 +42,9 @@ from flowrunner.expression.texts import compile_pattern
 from flowrunner.expression.times import check_zone
 from flowrunner.options import option_error
 
+_STRING_METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
+"""What Python's own strings do: called without a helper where both sides are known to be strings."""
+
 
 class Emitter(OperatorEmitter):
     """Emits one expression in one of the two ways; afterwards tells what the code needs around it."""
@@ -160,6 +163,10 @@ class Emitter(OperatorEmitter):
         if special is not None:
             return special
         codes = [self.emit(argument) for argument in arguments]
+        if node.name in _STRING_METHODS and all(code.type == "string" for code in codes):
+            text, part = codes
+            method = ast.Attribute(text.code, _STRING_METHODS[node.name], ast.Load())
+            return Code(ast.Call(method, [part.code], []), "bool")
         if not function.costly:
             return Code(call(node.name + "()", *(code.code for code in codes)), function.returns)
         result = Code(call(node.name + "()", *map(self._paid, codes)), function.returns)

@@ -17,30 +17,35 @@ class FadingDict[K, V]:
     def __init__(self, span: int, capacity: int = NEVER) -> None:
         self._span = span
         self._capacity = capacity
-        self._ends = 0
-        self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
+        self.ends = 0
+        """When the young generation grows old: a write from then on calls ``turn`` first."""
+        self.young: dict[K, V] = {}
+        self.old: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
         """Return the value last written to ``key``, ``None`` when there is none or it has faded."""
-        value = self._young.get(key)
-        return self._old.get(key) if value is None else value
+        value = self.young.get(key)
+        return self.old.get(key) if value is None else value
 
     def set(self, key: K, value: V, *, now: int) -> None:
         """Write a value, which is not ``None``; ``now`` never goes back."""
-        if now >= self._ends or len(self._young) >= self._capacity:
-            self._old = self._young if now < self._ends + self._span else {}
-            self._young = {}
-            self._ends = now + self._span
-        self._young[key] = value
+        if now >= self.ends or len(self.young) >= self._capacity:
+            self.turn(now)
+        self.young[key] = value
+
+    def turn(self, now: int) -> None:
+        """Begin a new generation; the young one is the old one from now on, unless it has faded too."""
+        self.old = self.young if now < self.ends + self._span else {}
+        self.young = {}
+        self.ends = now + self._span
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def snapshot(self) -> list[Any]:
         """Return the state as values that msgpack can write."""
-        return [self._ends, self._young, self._old]
+        return [self.ends, self.young, self.old]
 
     def restore(self, state: list[Any]) -> None:
         """Take up a state that ``snapshot`` returned."""
-        self._ends, self._young, self._old = state
+        self.ends, self.young, self.old = state

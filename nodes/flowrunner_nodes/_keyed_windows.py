@@ -70,7 +70,7 @@ class KeyedWindows:
         self._entries += 1
         return entry
 
-    def advance(self, clock: int, out: list[Message], limit: int) -> bool:
+    def advance(self, clock: int, out: list[Message], limit: int = NEVER) -> bool:
         """Close the windows due at or before ``clock`` until ``out`` holds ``limit``; return whether that is all."""
         timers = self._timers
         while (popped := timers.pop(clock)) is not None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from flowrunner import Message, MessageError
 from flowrunner_nodes._names import check_field_name, check_name
-from flowrunner_nodes._points import PointOptions, PointReader, Series, checked_time
+from flowrunner_nodes._point_options import PointOptions
+from flowrunner_nodes._points import Point, PointReader, Series, checked_time
 from flowrunner_nodes._scalars import scalar_text
 
 PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
@@ -57,6 +58,10 @@ class LineEncoder:
         fields = self._numbers(members) or self._fields(members)
         time = checked_time(message)
         return f"{series} {fields} {time if self._unit == 1 else time // self._unit}"
+
+    def point(self, message: Message) -> Point:
+        """Return the point of a message; raises :class:`MessageError`."""
+        return self.points.point(message)
 
     def replaced(self, messages: Iterable[Message]) -> int:
         """Return how many points an InfluxDB overwrites with a later one of the same topic in this batch."""

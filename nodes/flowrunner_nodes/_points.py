@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from pydantic import AfterValidator, Field
-
-from flowrunner import EVALUATION_ERRORS, Message, MessageError, NodeOptions, Value, option_error
-from flowrunner_nodes._names import check_field_name, check_tag_name
+from flowrunner import EVALUATION_ERRORS, Message, MessageError
+from flowrunner_nodes._point_options import PointOptions
 from flowrunner_nodes._scalars import (
     CONVERTERS,
     INT64,
-    FieldType,
     Scalar,
     clean_string,
     kind_of,
@@ -22,6 +19,15 @@ from flowrunner_nodes._scalars import (
 
 type Series = tuple[str, ...]
 """The measurement and the text of each tag in the order of ``PointReader.tag_names``, ``""`` for a tag left out."""
+
+
+class Point(NamedTuple):
+    """A point but for its time; tags that are empty are left out."""
+
+    measurement: str
+    tags: dict[str, str]
+    fields: Mapping[str, Scalar]
+
 
 _MIN_TIME = -(2**63) + 2
 _MAX_TIME = 2**63 - 2
@@ -36,58 +42,6 @@ def checked_time(message: Message) -> int:
     return message.time
 
 
-def _check_keys[V](values: dict[str, V], check: Callable[[str], None]) -> dict[str, V]:
-    for name in values:
-        try:
-            check(name)
-        except MessageError as error:
-            raise option_error("FR026", f"{error}", help="take another name") from None
-    return values
-
-
-def _check_tags[V](tags: dict[str, V]) -> dict[str, V]:
-    return _check_keys(tags, check_tag_name)
-
-
-def _check_fields[V](fields: dict[str, V]) -> dict[str, V]:
-    return _check_keys(fields, check_field_name)
-
-
-class PointOptions(NodeOptions):
-    """Which point a message becomes."""
-
-    measurement: Annotated[
-        Value,
-        Field(
-            description="The measurement: a text, or a CEL expression that begins with `=`.",
-            examples=["climate", "=payload.device_class"],
-        ),
-    ]
-    tags: Annotated[
-        dict[str, Value],
-        AfterValidator(_check_tags),
-        Field(
-            description="The tags by name; a tag that is null or empty is left out.",
-            examples=[{"sensor": "=topic", "site": "home"}],
-        ),
-    ] = Field(default_factory=dict)
-    fields: Annotated[
-        Annotated[dict[str, Value], Field(min_length=1), AfterValidator(_check_fields)] | None,
-        Field(
-            description="The fields by name; without it every number, bool and string of the payload is a field.",
-            examples=[{"temperature": "=payload.temperature"}],
-        ),
-    ] = None
-    types: Annotated[
-        dict[str, FieldType],
-        AfterValidator(_check_fields),
-        Field(
-            description="The type of a field, for those that must not be taken as they come; numbers are floats.",
-            examples=[{"samples": "int"}],
-        ),
-    ] = Field(default_factory=dict)
-
-
 class PointReader:
     """Reads the parts of a point out of messages; everything that the options settle is settled here once."""
 
@@ -95,6 +49,7 @@ class PointReader:
         self.tag_names = tuple(sorted(options.tags))
         self.non_finite = 0
         """How many fields were left out so far because they were not finite numbers."""
+        assert options.measurement is not None  # noqa: S101  # the layout is `plain`
         self._series = [("measurement", options.measurement)]
         self._series += [(f"tags.{name}", options.tags[name]) for name in self.tag_names]
         self._functions = [value.function for _, value in self._series]
@@ -102,6 +57,14 @@ class PointReader:
         self.types = frozenset(options.types)
         """The names of the fields whose type is declared."""
         self._convert = {name: CONVERTERS[kind] for name, kind in options.types.items()}
+
+    def point(self, message: Message) -> Point:
+        """Return the point of a message; raises :class:`MessageError`."""
+        measurement, *texts = self.series(message)
+        if not measurement:
+            raise MessageError("the measurement is empty")
+        tags = {name: text for name, text in zip(self.tag_names, texts, strict=True) if text}
+        return Point(measurement, tags, self.fields(self.members(message)))
 
     def series(self, message: Message) -> Series:
         """Return the measurement and tags of a message; raises :class:`MessageError`."""

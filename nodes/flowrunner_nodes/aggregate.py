@@ -43,15 +43,14 @@ from flowrunner import (
     Expression,
     FunctionCall,
     Message,
-    MessageError,
     NodeOptions,
     Transform,
     node_type,
 )
 from flowrunner_nodes._functions import check, resolve
+from flowrunner_nodes._intake import Intake
 from flowrunner_nodes._keyed_windows import KeyedWindows
-from flowrunner_nodes._keys import LARGEST, LEAST, to_key
-from flowrunner_nodes._panes import NO_PANE, ROOM, UNREADABLE, Plan
+from flowrunner_nodes._panes import Plan
 from flowrunner_nodes._windows import Window
 
 EXAMPLE = """\
@@ -122,7 +121,7 @@ class Aggregate(Transform[Config]):
         super().__init__(config, context)
         self._plan = Plan(config.key, {name: resolve(call) for name, call in config.fields.items()})
         self._windows = KeyedWindows(config, self._plan, context)
-        self._by_topic = config.key is not None and config.key.source == "topic"
+        self._intake = Intake(config.key, self._plan, self._windows, context)
 
     @classmethod
     def ports(cls, config: Config) -> tuple[str, ...]:
@@ -133,52 +132,7 @@ class Aggregate(Transform[Config]):
     def on_batch(self, batch: Sequence[Message]) -> list[Message]:
         """Take in the messages; what comes out are the windows that close in between."""
         out: list[Message] = []
-        timers, fail, windows, plan = self.context.timers, self.context.fail, self._windows, self._plan
-        key_of, reads, adders, by_topic = plan.key.read, plan.reads, plan.adders, self._by_topic
-        due, held = timers.due, 0
-        pane, start, end, closes = NO_PANE, 0, 0, 0
-        entries = pane.entries
-        for message in batch:
-            time, clock = message.time, message.clock
-            if clock >= due:
-                self.advance(clock, out)
-                due = timers.due
-            try:
-                if not start <= time < end:
-                    pane = windows.pane(time)
-                    start, end, closes, entries = pane.start, pane.end, pane.closes, pane.entries
-                if clock >= closes:
-                    self._late(message)
-                    continue
-                key = message.topic if by_topic else key_of(message)
-                if type(key) is not str:
-                    key = to_key(key)
-                values = [read(message) for read in reads]
-                for value in values:
-                    if type(value) is not float or not LEAST < value < LARGEST:
-                        values = plan.fitted(values)
-                        break
-                entry = entries.get(key)
-                if entry is None:
-                    entry = windows.enter(pane, key, message)
-                    due = timers.due
-                elif entry.count >= ROOM and (reason := plan.refusal(entry, values, time)):
-                    fail(message, reason)
-                    continue
-            except MessageError as error:
-                fail(message, str(error))
-                continue
-            except UNREADABLE:
-                fail(message, plan.problem(message))
-                continue
-            held += 1
-            entry.count += 1
-            if not by_topic and time >= entry.time:
-                entry.time, entry.topic = time, message.topic
-            states = entry.states
-            for add, slot, column in adders:
-                add(states[slot], values[column], time)
-        self.context.counters.held += held
+        self._intake.take(batch, out)
         return out
 
     def advance(self, clock: int, out: list[Message], limit: int = NEVER) -> bool:
@@ -192,9 +146,3 @@ class Aggregate(Transform[Config]):
     def restore(self, state: Any) -> None:
         """Take up open windows."""
         self._windows.restore(state)
-
-    def _late(self, message: Message) -> None:
-        if "late" in self.context.wired:
-            self.context.emit(message, "late")
-        else:
-            self.context.counters.drop("late")

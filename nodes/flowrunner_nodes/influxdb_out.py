@@ -16,6 +16,10 @@ one type can never become another. A field that is not finite is left out; a poi
 **Names.** Measurements, tags and field names with control characters, and what line protocol cannot express, fail with
 the reason; they are never altered. In string fields a line break becomes a space, as in Home Assistant.
 
+**Layouts.** `layout: home_assistant` writes the points that Home Assistant's own `influxdb` integration writes, for messages of
+`ha_in`: dashboards made for it go on working. Its options stand under `home_assistant:`. A state that it writes no point
+for is counted as dropped: `no_state` (unknown, unavailable, removed), `excluded`, `no_field`. docs/home-assistant-layout.md has the rules.
+
 **Times.** The point has the time of the message. Two messages with the same measurement, tags and time are the same
 point to InfluxDB: with `precision: s` that is every message of the same second.
 """
@@ -41,10 +45,12 @@ from flowrunner import (
     Size,
     node_type,
 )
+from flowrunner_nodes._encoders import encoder
+from flowrunner_nodes._ha_layout_fields import LeftOut
 from flowrunner_nodes._influx_answer import Answer, Target
 from flowrunner_nodes._influx_delivery import Delivery
 from flowrunner_nodes._line_protocol import LineEncoder
-from flowrunner_nodes._points import PointOptions
+from flowrunner_nodes._point_options import PointOptions
 from flowrunner_nodes.influxdb import InfluxdbConnection
 
 EXAMPLE = """\
@@ -110,7 +116,7 @@ class InfluxdbOut(Sink[Config]):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
-        self._encoder = LineEncoder(config, config.precision)
+        self._encoder = encoder(config, config.precision)
         self._target = Target(config.bucket, config.precision)
         self._left_out = 0
 
@@ -120,8 +126,11 @@ class InfluxdbOut(Sink[Config]):
         return Limits(max_messages=batch.max_lines, max_age=batch.max_age / NANOSECONDS)
 
     def show(self, message: Message) -> str:
-        """Return the line of a message."""
-        return self._encoder.line(message)
+        """Return the line of a message, or why it has none."""
+        try:
+            return self._encoder.line(message)
+        except LeftOut as left_out:
+            return f"({left_out.reason})"
 
     async def write(self, batch: Sequence[Message]) -> None:
         """Return when the server has accepted every point that did not fail."""
@@ -136,6 +145,8 @@ class InfluxdbOut(Sink[Config]):
             for message in batch[start : start + _ENCODE_AT_ONCE]:
                 try:
                     lines.append(encode(message).encode())
+                except LeftOut as left_out:
+                    self.context.counters.drop(left_out.reason)
                 except MessageError as error:
                     self.context.fail(message, str(error))
                 else:
@@ -150,6 +161,8 @@ class InfluxdbOut(Sink[Config]):
 
     def _warn(self, messages: Sequence[Message]) -> None:
         """Say what the messages lose on their way into the lines; each but a warning, for it may be meant so."""
+        if not isinstance(self._encoder, LineEncoder):
+            return
         left_out, self._left_out = self._left_out, self._encoder.points.non_finite
         if left_out < self._left_out:
             event = "fields left out that are not finite numbers"

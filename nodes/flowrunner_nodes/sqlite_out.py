@@ -26,8 +26,10 @@ import msgspec
 from pydantic import Field
 
 from flowrunner import Context, Message, MessageError, RetryLater, Sink, node_type
-from flowrunner_nodes._line_protocol import LineEncoder
-from flowrunner_nodes._points import PointOptions, PointReader, checked_time
+from flowrunner_nodes._encoders import encoder
+from flowrunner_nodes._ha_layout_fields import LeftOut
+from flowrunner_nodes._point_options import PointOptions
+from flowrunner_nodes._points import checked_time
 
 EXAMPLE = """\
 version: 1
@@ -77,14 +79,16 @@ class SqliteOut(Sink[Config]):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
-        self._points = PointReader(config)
-        self._lines = LineEncoder(config, "ns")
+        self._encoder = encoder(config, "ns")
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
 
     def show(self, message: Message) -> str:
-        """Return the point of a message as a line that InfluxDB would take."""
-        return self._lines.line(message)
+        """Return the point of a message as a line that InfluxDB would take, or why it has none."""
+        try:
+            return self._encoder.line(message)
+        except LeftOut as left_out:
+            return f"({left_out.reason})"
 
     async def open(self) -> None:
         """Start the thread; the file is opened by the first batch, so that a full disk is no crash."""
@@ -103,6 +107,8 @@ class SqliteOut(Sink[Config]):
         for message in batch:
             try:
                 rows.append(self._row(message))
+            except LeftOut as left_out:
+                self.context.counters.drop(left_out.reason)
             except MessageError as error:
                 self.context.fail(message, str(error))
             else:
@@ -113,11 +119,7 @@ class SqliteOut(Sink[Config]):
             raise RetryLater(f"cannot write to {self.config.path}: {error}", remaining=messages) from None
 
     def _row(self, message: Message) -> _Row:
-        measurement, *texts = self._points.series(message)
-        if not measurement:
-            raise MessageError("the measurement is empty")
-        tags = {name: text for name, text in zip(self._points.tag_names, texts, strict=True) if text}
-        fields = self._points.fields(self._points.members(message))
+        measurement, tags, fields = self._encoder.point(message)
         encode = _ENCODER.encode
         return measurement, encode(tags), checked_time(message), encode(fields)
 

@@ -78,6 +78,9 @@ class Config(NodeOptions):
     ] = "first"
 
 
+_ERRORS: tuple[type[Exception], ...] = (UnfitError, *EVALUATION_ERRORS)
+
+
 @node_type("throttle", ports={"out": "The messages that pass."})
 class Throttle(Transform[Config]):
     """Close a key when a message passes, and hold the last one for when it opens."""
@@ -87,37 +90,48 @@ class Throttle(Transform[Config]):
         self._closed: FadingDict[Key, int] = FadingDict(config.every)
         """By key: the flow clock at which it opens again."""
         self._waiting: dict[Key, Message] = {}
+        self._key_of = config.key.function if config.key else _no_key
 
     def on_batch(self, batch: Sequence[Message]) -> list[Message]:
         """Return what passes at once and what was set free in between."""
         out: list[Message] = []
-        timers, counters, closed = self.context.timers, self.context.counters, self._closed
-        expression, every, emit = self.config.key, self.config.every, self.config.emit
-        key_of = expression.function if expression else _no_key
+        timers, closed, filtered = self.context.timers, self._closed, 0
+        every, key_of = self.config.every, self._key_of
+        last, both = self.config.emit == "last", self.config.emit == "both"
+        young, old, ends, due = closed.young, closed.old, closed.ends, timers.due
         for message in batch:
             clock = message.clock
-            if clock >= timers.due:
+            if clock >= due:
                 self.advance(clock, out)
+                young, old, ends, due = closed.young, closed.old, closed.ends, timers.due
             try:
                 key = key_of(message)
-                if key.__class__ is not str:
+                if type(key) is not str:
                     key = to_key(key)
-            except UnfitError as error:
-                self.context.fail(message, f"`key`: {error}")
+            except _ERRORS as error:
+                self.context.fail(message, self._reason(error))
                 continue
-            except EVALUATION_ERRORS as error:
-                self.context.fail(message, expression.reason(error) if expression else str(error))
-                continue
-            if emit == "last":
+            if last:
                 self._hold(key, message, clock + every)
-            elif clock >= (opens := closed.get(key) or 0):
-                closed.set(key, clock + every, now=clock)
+                due = timers.due
+            elif clock >= (opens := young.get(key) or old.get(key, 0)):
+                if clock >= ends:
+                    closed.turn(clock)
+                    young, old, ends = closed.young, closed.old, closed.ends
+                young[key] = clock + every
                 out.append(message)
-            elif emit == "both":
+            elif both:
                 self._hold(key, message, opens)
+                due = timers.due
             else:
-                counters.filtered += 1
+                filtered += 1
+        self.context.counters.filtered += filtered
         return out
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, UnfitError) or self.config.key is None:
+            return f"`key`: {error}"
+        return self.config.key.reason(error)
 
     def on_timer(self, key: Any, due: int) -> Iterable[Message]:
         """Let go of the message that waits for the end of its interval."""
