@@ -44,7 +44,7 @@ lock: ## Resolve the dependencies again: poetry.lock and requirements/.
 
 bench: ## Print the benchmarks' ratios.
 	@scripts/bootstrap.sh dev
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python "$$file"; done
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
 
 clean: ## Remove what was built or cached, and .venv.
 	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

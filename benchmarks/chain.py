@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.flows import CHAIN, START, Quiet, load_graph
+from benchmarks._flows import CHAIN, START, Quiet, load_graph
 from flowrunner import NANOSECONDS, Message, Record, SystemClock
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage

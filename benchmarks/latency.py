@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.flows import CHAIN, Quiet, load_graph
+from benchmarks._flows import CHAIN, Quiet, load_graph
 from flowrunner import Message, Record, SystemClock
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage

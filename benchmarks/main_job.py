@@ -137,7 +137,7 @@ def ours(folder: Path, mqtt: int, http: int) -> tuple[float, float, int]:
 def theirs(mqtt: int, http: int) -> tuple[float, float, int]:
     """Measure the straightforward version."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.naive", str(mqtt), str(http)], stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks._naive", str(mqtt), str(http)], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     output = process.stdout.fileno()

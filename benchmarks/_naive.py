@@ -27,7 +27,7 @@ async def main(mqtt: int, http: int) -> None:
     state = {"end": time.time() + 1}  # noqa: TID251  # that is how it is done first
 
     def decode(message: aiomqtt.Message) -> Iterator[dict[str, Any]]:
-        payload = json.loads(message.payload)  # type: ignore[arg-type]  # bytes here
+        payload = json.loads(message.payload)
         yield {"topic": str(message.topic), "payload": payload, "time": time.time()}  # noqa: TID251
 
     def valid(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -42,7 +42,8 @@ async def main(mqtt: int, http: int) -> None:
     def mean(message: dict[str, Any]) -> Iterator[Point]:
         if message["time"] >= state["end"]:
             for topic, (count, total, high) in windows.items():
-                point = Point("climate").tag("sensor", topic).field("mean", total / count)
+                point: Any = Point("climate")  # type: ignore[no-untyped-call]
+                point.tag("sensor", topic).field("mean", total / count)
                 yield point.field("max", high).field("samples", count).time(int(state["end"] * 1e9))
             windows.clear()
             state["end"] += 1
@@ -70,7 +71,8 @@ async def main(mqtt: int, http: int) -> None:
         aiomqtt.Client("127.0.0.1", mqtt) as broker,
         asyncio.TaskGroup() as group,
     ):
-        for number, work in enumerate((decode, valid, calm, mean)):
+        steps: list[Callable[[Any], Iterator[Any]]] = [decode, valid, calm, mean]
+        for number, work in enumerate(steps):
             group.create_task(node(number, work))
         group.create_task(store(client))
         await broker.subscribe("zigbee2mqtt/#", qos=0)
