@@ -45,6 +45,7 @@ class FlowRunner:
         self._log = log
         self._stop = asyncio.Event()
         self._drain_seconds = 0.0
+        self._drain_backlog = True
         self._retired = Counters()
         self._storage = storage
         self.journal, self.store = storage.journal, storage.store
@@ -94,9 +95,13 @@ class FlowRunner:
             await self._drain(tasks)
             tasks.cancel_all()
 
-    def stop(self, drain: float) -> None:
-        """Ask the flow to end: sources first, then what is under way, for at most ``drain`` seconds."""
+    def stop(self, drain: float, *, backlog: bool = True) -> None:
+        """Ask the flow to end: sources first, then what is under way, for at most ``drain`` seconds.
+
+        Without ``backlog`` what is still unread in the journal is left to the next version.
+        """
         self._drain_seconds = drain
+        self._drain_backlog = backlog
         self._stop.set()
 
     async def _resume(self) -> None:
@@ -131,7 +136,8 @@ class FlowRunner:
         await tasks.cancel("source ")
         try:
             async with asyncio.timeout(self._drain_seconds):
-                await self.pump.drain()
+                if self._drain_backlog:
+                    await self.pump.drain()
                 await tasks.cancel("checkpoints")
                 await self.checkpointer.take()
         except TimeoutError:

@@ -58,14 +58,12 @@ class Flow:
         Raises whatever the construction of a node raises; the present version has then not noticed.
         """
         self._next = FlowRunner(graph, self.storage, self._settings, self._clock, self._log)
-        self._wake(drain)
+        self._changed.set()
+        self.runner.stop(drain, backlog=False)
 
     def stop(self, drain: float) -> None:
         """End the flow: drain what is under way for at most ``drain`` seconds, and commit it."""
         self._stopping = True
-        self._wake(drain)
-
-    def _wake(self, drain: float) -> None:
         self._changed.set()
         self.runner.stop(drain)
 
