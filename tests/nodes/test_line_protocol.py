@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flowrunner import Message, MessageError
 from flowrunner_nodes import _line_protocol
 from flowrunner_nodes._line_protocol import LineEncoder
-from flowrunner_nodes._points import PointOptions
+from flowrunner_nodes._point_options import PointOptions
 from tests.nodes.line_protocol_parser import Point, parse
 
 TIME = 1_772_359_200_000_000_000

@@ -1,0 +1,151 @@
+"""Points as Home Assistant's own `influxdb` integration writes them: from a state to its line, byte for byte.
+
+The rules are those of Home Assistant 2026.11 with its client for InfluxDB 2. docs/home-assistant-layout.md tells them, and
+where JSON does not carry what Home Assistant knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flowrunner import Message, MessageError
+from flowrunner_nodes._ha_layout_entities import Entities
+from flowrunner_nodes._ha_layout_fields import (
+    LeftOut,
+    add_attributes,
+    finite_fields,
+    single_line,
+    state_fields,
+)
+from flowrunner_nodes._ha_layout_options import HomeAssistantOptions
+from flowrunner_nodes._points import Point, checked_time
+from flowrunner_nodes._scalars import is_unicode, kind_of
+
+_NO_STATE = frozenset({"", "unknown", "unavailable"})
+
+_NAME = {",": "\\,", " ": "\\ ", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_ESCAPE_MEASUREMENT = str.maketrans(_NAME)
+_ESCAPE_KEY = str.maketrans({**_NAME, "=": "\\="})
+_ESCAPE_STRING = str.maketrans({'"': '\\"', "\\": "\\\\"})
+
+_DIVISORS = {"us": 1e3, "ms": 1e6, "s": 1e9}
+
+
+class HomeAssistantEncoder:
+    """Turns the messages of `ha_in` into points and lines."""
+
+    def __init__(self, options: HomeAssistantOptions, precision: str) -> None:
+        self._options = options
+        self._entities = Entities(options)
+        self._tags = {name: single_line(value) for name, value in options.tags.items()}
+        self._divisor = _DIVISORS.get(precision)
+
+    def line(self, message: Message) -> str:
+        """Return the line for a message, without a line break; raises :class:`MessageError`, :class:`LeftOut`."""
+        point = self.point(message)
+        name = point.measurement.translate(_ESCAPE_MEASUREMENT)
+        if name.startswith("#"):
+            raise MessageError(f"the measurement {name[:60]!a} begins with #, which makes the line a comment")
+        tags = "".join([f",{_key(key)}={_tag(value)}" for key, value in sorted(point.tags.items())])
+        fields = ",".join([_field(key, value) for key, value in sorted(point.fields.items())])
+        line = f"{_ending_well(name)}{tags} {fields} {self._timestamp(message)}"
+        if not is_unicode(line):
+            raise MessageError("the state or an attribute is not valid Unicode")
+        return line
+
+    def point(self, message: Message) -> Point:
+        """Return the point of a message, its fields finite and at least one; raises as :meth:`line` does."""
+        entity_id, state, attributes = _parts(message.payload)
+        entity = self._entities.get(entity_id)
+        if not entity.written:
+            raise LeftOut("excluded")
+        domain, _, object_id = entity_id.partition(".")
+        measurement, left_out = self._measurement(entity.override_measurement, entity_id, attributes)
+        tags = {"domain": domain, "entity_id": object_id}
+        for name in self._options.tags_attributes:
+            if name in attributes:
+                tags[name] = _tag_text(attributes[name])
+        tags |= self._tags
+        tags = {name: value for name, value in tags.items() if name and value}
+        fields = state_fields(state)
+        skipped = {*entity.ignored, *left_out, *self._options.tags_attributes}
+        add_attributes(fields, domain, attributes, skipped)
+        return Point(single_line(measurement), tags, finite_fields(fields))
+
+    def _measurement(
+        self, override: str | None, entity_id: str, attributes: Mapping[str, Any]
+    ) -> tuple[str, Iterable[str]]:
+        """Return the measurement, and the attribute that it makes redundant."""
+        options = self._options
+        if override or options.override_measurement:
+            return override or options.override_measurement or "", ()
+        match options.measurement_attr:
+            case "entity_id":
+                return entity_id, ()
+            case "domain__device_class":
+                domain, device_class = entity_id.partition(".")[0], attributes.get("device_class")
+                if device_class is None:
+                    return domain, ()
+                return f"{domain}__{device_class}", ("device_class",)
+            case "unit_of_measurement":
+                unit = attributes.get("unit_of_measurement")
+                if unit in (None, ""):
+                    return options.default_measurement or entity_id, ()
+                return str(unit), ("unit_of_measurement",)
+
+    def _timestamp(self, message: Message) -> int:
+        time = checked_time(message)
+        # Home Assistant's client divides floats: one of 65 timestamps in microseconds is one too small.
+        return time if self._divisor is None else int(time / self._divisor)
+
+
+def _parts(payload: Any) -> tuple[str, str, Mapping[str, Any]]:
+    if not isinstance(payload, dict):
+        raise MessageError(
+            f"the payload must be a state of Home Assistant, as `ha_in` sends it, got {kind_of(payload)}"
+        )
+    entity_id, state, attributes = payload.get("entity_id"), payload.get("state"), payload.get("attributes")
+    if not isinstance(entity_id, str) or not all(entity_id.partition(".")):
+        raise MessageError(
+            "the payload has no `entity_id` such as `sensor.kitchen`; it must be as `ha_in` sends it"
+        )
+    if state is None:
+        raise LeftOut("no_state")
+    if not isinstance(state, str):
+        raise MessageError(
+            f"the `state` of {entity_id} must be a string, as `ha_in` sends it, got {kind_of(state)}"
+        )
+    if not isinstance(attributes, dict):
+        raise MessageError(f"the `attributes` of {entity_id} must be a mapping, got {kind_of(attributes)}")
+    if state in _NO_STATE:
+        raise LeftOut("no_state")
+    return entity_id, state, attributes
+
+
+def _tag_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return single_line(value) if isinstance(value, str) else str(value)
+
+
+def _key(name: str) -> str:
+    return _ending_well(name.translate(_ESCAPE_KEY))
+
+
+def _ending_well(name: str) -> str:
+    """Refuse a name that makes the rest of the line mean something else, as it does in Home Assistant's lines."""
+    if not name or name.endswith("\\"):
+        raise MessageError(f"the measurement or name {name[:60]!a} is empty or ends with a backslash")
+    return name
+
+
+def _tag(value: str) -> str:
+    text = value.translate(_ESCAPE_KEY)
+    return f"{text} " if text.endswith("\\") else text
+
+
+def _field(key: str, value: float | str) -> str:
+    if isinstance(value, str):
+        return f'{_key(key)}="{value.translate(_ESCAPE_STRING)}"'
+    return f"{_key(key)}={repr(value).removesuffix('.0')}"

@@ -1,0 +1,120 @@
+"""What becomes of a state and its attributes: the rules by which Home Assistant makes fields of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from flowrunner import MessageError
+
+type Fields = dict[str, float | str]
+
+_ONE = frozenset({"on", "locked", "above_horizon", "open", "home"})
+_ZERO = frozenset({"off", "unlocked", "below_horizon", "closed", "not_home"})
+
+_NOT_DECIMAL = re.compile(r"[^\d.]+")
+_TWO_DIGITS = re.compile(r"\d\d")
+_DECIMAL = re.compile(r"\d\.\d")
+
+
+def _tuple_text(value: Any) -> str:
+    return str(tuple(value) if isinstance(value, list) else value)
+
+
+def _datetime_text(value: Any) -> str:
+    return value.replace("T", " ", 1) if isinstance(value, str) else str(value)
+
+
+# What Home Assistant holds as a tuple or a datetime and JSON shows as a list or a text.
+_COLORS = ("hs_color", "rgb_color", "rgbw_color", "rgbww_color", "xy_color")
+_TEXTS: dict[tuple[str, str], Callable[[Any], str]] = {
+    **{("light", name): _tuple_text for name in _COLORS},
+    ("group", "entity_id"): _tuple_text,
+    ("automation", "last_triggered"): _datetime_text,
+    ("script", "last_triggered"): _datetime_text,
+    ("media_player", "media_position_updated_at"): _datetime_text,
+}
+
+
+class LeftOut(Exception):  # says what becomes of the message
+    """Home Assistant writes no point for a state; ``reason`` is the word under which it is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def single_line(text: str) -> str:
+    """Return a text with its line breaks replaced by spaces, a last one left out."""
+    return " ".join(text.splitlines())
+
+
+def state_fields(state: str) -> Fields:
+    """Return the fields of a state: ``value`` for a number, ``state`` for a word, both for a word like ``on``."""
+    try:
+        return {"value": float(state)}
+    except ValueError:
+        pass
+    if state in _ONE:
+        return {"state": state, "value": 1.0}
+    if state in _ZERO:
+        return {"state": state, "value": 0.0}
+    return {"state": single_line(state)}
+
+
+def add_attributes(
+    fields: Fields, domain: str, attributes: Mapping[str, Any], left_out: Collection[str]
+) -> None:
+    """Add the fields of a state's attributes; raises :class:`MessageError` for what Python has no number for."""
+    for name, value in attributes.items():
+        if name not in left_out:
+            try:
+                _add(fields, domain, name, value)
+            except (OverflowError, ValueError, RecursionError):
+                reason = f"the attribute `{name[:60]}` is too large or nested too deeply for a field"
+                raise MessageError(reason) from None
+    _free_time(fields)
+
+
+def _add(fields: Fields, domain: str, name: str, value: Any) -> None:
+    key = f"{name}_" if name in fields else name
+    try:
+        fields[key] = float(value)
+    except (ValueError, TypeError):
+        text = single_line(_TEXTS.get((domain, name), str)(value))
+        fields[f"{key}_str"] = text
+        if has_number(text):
+            fields[key] = float(_NOT_DECIMAL.sub("", text))
+    found = fields.get(key)
+    if isinstance(found, float) and not math.isfinite(found):
+        del fields[key]
+
+
+def has_number(text: str) -> bool:
+    r"""Return whether Home Assistant takes the digits of a text for a number.
+
+    Its pattern is ``^[^\.]*\d+\.?\d+[^\.]*$``: at most one dot, between digits, or else two digits in a row. That
+    takes time with the cube of a long text, this does not.
+    """
+    dots = text.count(".")
+    return dots < 2 and (_DECIMAL if dots else _TWO_DIGITS).search(text) is not None
+
+
+def finite_fields(fields: Fields) -> Fields:
+    """Return the fields without a state that is no finite number; raises :class:`LeftOut` when none remains."""
+    if isinstance(value := fields.get("value"), float) and not math.isfinite(value):
+        del fields["value"]
+    if not fields:
+        raise LeftOut("no_field")
+    return fields
+
+
+def _free_time(fields: Fields) -> None:
+    """Rename a field ``time``, which InfluxDB keeps for itself."""
+    if "time" in fields:
+        key = "time_"
+        while key in fields:
+            key += "_"
+        fields[key] = fields.pop("time")
