@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any
 
 from flowrunner.message import NANOSECONDS
@@ -29,7 +31,7 @@ class _Jump:
             return self._real.select(None)
         if timeout is None:
             raise RuntimeError("deadlock: every task is blocked and no timer is set")
-        self._loop.now += timeout
+        self._loop.jump(max(1, round(timeout * NANOSECONDS)))
         return []
 
 
@@ -39,14 +41,31 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Work that was given to threads with ``run_in_executor`` is waited for in real time.
     """
 
+    _clock_resolution: float
+
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = 0
+        """Nanoseconds since the loop was made: a float of seconds could not count a year in them."""
         self.threads = 0
         super().__init__(_Jump(self))  # type: ignore[arg-type]  # a selector by behaviour
+        self.jump(0)
 
     def time(self) -> float:
         """Return the virtual time in seconds since the loop was made."""
-        return self.now
+        return self.now / NANOSECONDS
+
+    def jump(self, nanoseconds: int) -> None:
+        """Move the clock on; a timer is due when its time has come, and not earlier."""
+        self.now += nanoseconds
+        self._clock_resolution = math.ulp(self.time())
+
+    def call_at[*Ts](
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Set a timer; one that is too near to be told from now still lets time pass."""
+        exact = round(when * NANOSECONDS) / NANOSECONDS  # equal to the clock when it is the same nanosecond
+        later = max(exact, math.nextafter(self.time(), math.inf))
+        return super().call_at(later, callback, *args, context=context)
 
     def run_in_executor[*Ts, T](
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
@@ -79,7 +98,9 @@ class VirtualClock:
 
     def now(self) -> int:
         """Return the start plus the loop's time, in nanoseconds."""
-        return self._start + round(asyncio.get_running_loop().time() * NANOSECONDS)
+        loop = asyncio.get_running_loop()
+        elapsed = loop.now if isinstance(loop, VirtualLoop) else round(loop.time() * NANOSECONDS)
+        return self._start + elapsed
 
     def monotonic(self) -> float:
         """Return the loop's time in seconds."""
