@@ -17,7 +17,7 @@ class Entity(NamedTuple):
 
     written: bool
     override_measurement: str | None
-    ignored: frozenset[str]
+    no_fields: frozenset[str]
     """The attributes that become no field."""
 
 
@@ -28,7 +28,7 @@ class Entities:
 
     def __init__(self, options: HomeAssistantOptions) -> None:
         self._is_written = entity_filter(options.include, options.exclude)
-        self._ignored = frozenset(options.ignore_attributes)
+        self._ignored = frozenset(options.ignore_attributes).union(options.tags_attributes)
         self._exact = {name.lower(): found for name, found in options.component_config.items()}
         self._domains = options.component_config_domain
         self._globs = [(_globs([glob]), found) for glob, found in options.component_config_glob.items()]

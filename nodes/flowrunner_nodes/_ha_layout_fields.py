@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from flowrunner import MessageError
@@ -17,6 +18,9 @@ _ZERO = frozenset({"off", "unlocked", "below_horizon", "closed", "not_home"})
 _NOT_DECIMAL = re.compile(r"[^\d.]+")
 _TWO_DIGITS = re.compile(r"\d\d")
 _DECIMAL = re.compile(r"\d\.\d")
+
+
+_SHORT = 100
 
 
 def _tuple_text(value: Any) -> str:
@@ -65,11 +69,15 @@ def state_fields(state: str) -> Fields:
 
 
 def add_attributes(
-    fields: Fields, domain: str, attributes: Mapping[str, Any], left_out: Collection[str]
+    fields: Fields,
+    domain: str,
+    attributes: Mapping[str, Any],
+    no_fields: Collection[str],
+    redundant: str | None,
 ) -> None:
     """Add the fields of a state's attributes; raises :class:`MessageError` for what Python has no number for."""
     for name, value in attributes.items():
-        if name not in left_out:
+        if name not in no_fields and name != redundant:
             try:
                 _add(fields, domain, name, value)
             except (OverflowError, ValueError, RecursionError):
@@ -80,16 +88,34 @@ def add_attributes(
 
 def _add(fields: Fields, domain: str, name: str, value: Any) -> None:
     key = f"{name}_" if name in fields else name
+    if isinstance(value, str) and (domain, name) not in _TEXTS:
+        number, text = _of_short_text(value) if len(value) <= _SHORT else _of_text(value)
+    else:
+        number, text = _of_value(domain, name, value)
+    if text is not None:
+        fields[f"{key}_str"] = text
+    if number is not None:
+        if math.isfinite(number):
+            fields[key] = number
+        else:
+            fields.pop(key, None)
+
+
+def _of_value(domain: str, name: str, value: Any) -> tuple[float | None, str | None]:
+    """Return what ``float`` makes of an attribute, or else its text and the number in it."""
     try:
-        fields[key] = float(value)
+        return float(value), None
     except (ValueError, TypeError):
         text = single_line(_TEXTS.get((domain, name), str)(value))
-        fields[f"{key}_str"] = text
-        if has_number(text):
-            fields[key] = float(_NOT_DECIMAL.sub("", text))
-    found = fields.get(key)
-    if isinstance(found, float) and not math.isfinite(found):
-        del fields[key]
+        return float(_NOT_DECIMAL.sub("", text)) if has_number(text) else None, text
+
+
+def _of_text(text: str) -> tuple[float | None, str | None]:
+    return _of_value("", "", text)
+
+
+_of_short_text = lru_cache(4_096)(_of_text)
+"""Most texts are the same in every state of an entity: its name, its class."""
 
 
 def has_number(text: str) -> bool:

@@ -41,9 +41,11 @@ async def deliver(node: Sink[Any], messages: Sequence[Message], *, attempts: int
     counters.received += len(messages)
     pending = messages
     while True:
-        before, later = len(pending), await _write(node, pending)
+        before, dropped = len(pending), sum(counters.dropped.values())
+        later = await _write(node, pending)
         pending = () if later is None else later.remaining or ()
-        counters.written += before - len(failures) - len(pending)
+        dropped = sum(counters.dropped.values()) - dropped
+        counters.written += before - dropped - len(failures) - len(pending)
         counters.dead_lettered += len(failures)
         delivery.failures += failures
         failures.clear()

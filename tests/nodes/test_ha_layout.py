@@ -133,6 +133,7 @@ def test_fields_of_a_state(state: str, written: str) -> None:
             id="not finite",
         ),
         pytest.param({"value": 7}, "value=5,value_=7", id="a name that is taken"),
+        pytest.param({"value_": 1, "value": "nan"}, "value=5", id="not finite under a name that is taken"),
         pytest.param({"value": "x"}, 'value=5,value__str="x"', id="a text under a name that is taken"),
         pytest.param({"state": "x"}, 'state_str="x",value=5', id="state is free beside a number"),
         pytest.param({"x_str": 1, "x": "y"}, 'value=5,x_str="y"', id="the later one of two with one name"),
