@@ -26,8 +26,7 @@ from flowrunner_nodes._influx_answer import Answer, Target, Unreachable
 if TYPE_CHECKING:
     from flowrunner_nodes._influx_http import HttpSession
 
-_FIRST_WAIT = 1.0
-_LONGEST_WAIT = 30.0
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 
 def _split(url: str) -> SplitResult | None:
@@ -191,7 +190,7 @@ class InfluxdbConnection(Connection[InfluxdbOptions]):
     async def _open(self) -> HttpSession:
         if self._session is not None:
             return self._session
-        # The client takes most of a second to import: not at validation, and not in the way of other flows.
+        # The client takes most of a second to import, in which other flows go on.
         http = await asyncio.to_thread(import_module, "flowrunner_nodes._influx_http")
         if self._session is None:
             try:

@@ -118,26 +118,18 @@ class Map(Transform[Config]):
         self._removes = [_split(path)[1] for path in config.remove]
         self._keeps = None if config.keep is None else [_split(path)[1] for path in config.keep]
         self._reshapes = bool(self._renames or self._removes or self._keeps is not None)
-        self._only_payload = list(config.set) == ["payload"] and not self._reshapes
+        only_payload = list(config.set) == ["payload"] and not self._reshapes
+        self._payload = config.set["payload"].function if only_payload else None
 
     def on_batch(self, batch: Sequence[Message]) -> list[Message]:
         """Return the changed messages."""
-        if self._only_payload:
-            return self._replace_payloads(batch)
-        out: list[Message] = []
-        for message in batch:
-            try:
-                out.append(self._rewrite(message))
-            except _ERRORS as error:
-                self.context.fail(message, self._reason(message, error))
-        return out
-
-    def _replace_payloads(self, batch: Sequence[Message]) -> list[Message]:
-        """Do what most maps do with as few steps as can be."""
-        function, out = self._assignments[0][2], list[Message]()
+        payload, rewrite, out = self._payload, self._rewrite, list[Message]()
         for m in batch:
             try:
-                out.append(Message(m.topic, function(m), m.time, m.meta, m.clock, m.seq))
+                # Most maps set the payload and nothing else: with as few steps as can be.
+                out.append(
+                    Message(m.topic, payload(m), m.time, m.meta, m.clock, m.seq) if payload else rewrite(m)
+                )
             except _ERRORS as error:
                 self.context.fail(m, self._reason(m, error))
         return out
