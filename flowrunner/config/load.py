@@ -118,6 +118,9 @@ class _Loader:
         for id, options in _entries(values.get("nodes")):
             self._file.nodes[id] = self._node(id, options)
         self._file.holds_flow = "nodes" in values or "connections" not in values
+        if values.get("nodes") == {}:
+            help = "add a source and a sink, or take the file away"
+            self._report.add("FR021", self._places.key(("nodes",)), "the flow has no nodes", help=help)
         if "nodes" in values:
             self._file.flow = self._flow_name(values, path)
         elif self._file.holds_flow and not self._report.failed:

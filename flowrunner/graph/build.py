@@ -99,7 +99,7 @@ def build(
     """Return the graph of a file without errors.
 
     ``wires`` are those of each node, ``connections`` all that were loaded. ``None`` when options hang on variables
-    that are not set, or a connection in another file has a mistake.
+    that are not set, a connection in another file has a mistake, or every node is disabled.
     """
     nodes: dict[str, GraphNode] = {}
     used: dict[str, GraphConnection] = {}
@@ -120,6 +120,8 @@ def build(
         sources = [[wire.source, wire.port] for wire in wires[id]]
         shared = connection.definition if connection is not None else None
         definitions[id] = _digest({"options": entry.definition, "from": sources, "connection": shared})
+    if not nodes:
+        return None
     flow: dict[str, Any] = {"flow": file.flow, "description": file.description, "delivery": file.delivery}
     return Graph(
         name=file.flow or "",

@@ -93,6 +93,14 @@ def test_a_disabled_node_is_left_out_with_its_wires(tmp_path: Path) -> None:
     assert (Wire("tick", "out", "show"),) == found.wires
 
 
+def test_a_flow_with_every_node_disabled_is_valid_and_nothing_to_run(tmp_path: Path) -> None:
+    nodes = "a: { type: inject, every: 1s, enabled: false }, b: { type: debug, from: a, enabled: false }"
+
+    loaded = load(tmp_path, {"flow.yaml": f"version: 1\nnodes: {{ {nodes} }}\n"})
+
+    assert ([], {}) == (loaded.diagnostics, loaded.graphs)
+
+
 def test_a_flow_without_a_name_has_that_of_its_file(tmp_path: Path) -> None:
     assert ["power"] == list(load(tmp_path, {"power.yaml": FLOW.replace("flow: climate\n", "")}).graphs)
 
