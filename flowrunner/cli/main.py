@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from flowrunner.cli import importing
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
@@ -23,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(importing.app, name="import")
 
 Paths = Annotated[
     list[Path],
@@ -168,6 +171,34 @@ def validate(
     from flowrunner.cli.validate import validate
 
     raise typer.Exit(validate(paths, format=format, strict=strict, env=env))
+
+
+@app.command("test")
+def run_tests(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...", show_default=False, help="Test files, their flows, or directories of them."
+        ),
+    ],
+    *,
+    name: Annotated[
+        str,
+        typer.Option("-k", metavar="NAME", show_default=False, help="Only tests with this in their name."),
+    ] = "",
+    update: Annotated[
+        bool, typer.Option("--update", help="Write what came into the expectations of tests that fail.")
+    ] = False,
+    format: Annotated[Literal["text", "junit"], typer.Option(help="How to print the results.")] = "text",
+) -> None:
+    """Run the tests of flows, offline and in virtual time.
+
+    Tests stand in `NAME.test.yaml` beside `NAME.yaml`. Ends with 0 when all pass, 1 when one fails, 78 when a
+    test or a flow is not valid.
+    """
+    from flowrunner.cli.test import run_tests
+
+    raise typer.Exit(run_tests(paths, name=name, rewrite=update, format=format))
 
 
 @app.command()

@@ -70,6 +70,13 @@ CODES = {
     "FR060": CodeInfo("There is no such file or directory"),
     "FR061": CodeInfo("A file cannot be read"),
     "FR062": CodeInfo("There is no flow file"),
+    # Tests
+    "FR070": CodeInfo("A test names a node or port that there is not"),
+    "FR071": CodeInfo("A test names a file that there is not"),
+    "FR072": CodeInfo("The steps of a test are out of order"),
+    "FR073": CodeInfo("A line of a recording cannot be read"),
+    "FR074": CodeInfo("There is no test file"),
+    "FR075": CodeInfo("A node is of the wrong kind for what a test does with it"),
 }
 
 

@@ -21,9 +21,17 @@ CRASHES = 2
 class Flow:
     """One flow over all its versions: what is running, what it said last, and what outlives a version."""
 
-    def __init__(self, graph: Graph, settings: FlowSettings, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        settings: FlowSettings,
+        clock: Clock,
+        log: Logger,
+        storage: Storage | None = None,
+    ) -> None:
+        """``storage`` is where to go on, as after a crash; by default that of the flow's name."""
         self.graph = graph
-        self.storage = Storage(graph.name, graph.delivery, settings, clock)
+        self.storage = storage or Storage(graph.name, graph.delivery, settings, clock)
         self.runner = FlowRunner(graph, self.storage, settings, clock, log)
         self.status: Status = "starting"
         self.reason: str | None = None
@@ -44,12 +52,13 @@ class Flow:
 
     async def run(self) -> None:
         """Run the flow until :meth:`stop`; come back from crashes, and change versions when asked."""
-        await self._open()
         try:
+            await self._open()
             while not self._stopping:
                 await self._run_version()
+                await self._renew()
         finally:
-            await self.storage.close()
+            await self._close()
             self.status = "stopped"
 
     def replace(self, graph: Graph, drain: float) -> None:
@@ -68,17 +77,24 @@ class Flow:
         self.runner.stop(drain)
 
     async def _open(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 await self.storage.open()
                 return
-            except OSError as error:
+            except Exception as error:
                 self._report("failed", f"the state directory cannot be used: {error}")
-                await asyncio.sleep(self._backoff.next())
+                self._log.error("flow cannot be opened", flow=self.graph.name, error=str(error))
+                await self._pause(self._backoff.next())
+
+    async def _close(self) -> None:
+        """Close the files; what goes wrong with that must not end the other flows."""
+        try:
+            await self.storage.close()
+        except Exception as error:
+            self._log.error("flow did not close its files", flow=self.graph.name, error=str(error))
 
     async def _run_version(self) -> None:
-        """Run the present version to its end, whatever that is, and put the next one in its place."""
-        self._changed.clear()
+        """Run the present version to its end, whatever that is."""
         runner = self.runner
         runner.pump.careful_until, runner.pump.poisoned = self._careful_until, self._poisoned
         self._report("running")
@@ -94,13 +110,21 @@ class Flow:
             self._report("degraded", f"{error}; starting again from the last checkpoint")
         if pause and not self._stopping and self._next is None:
             await self._pause(pause)
-        self._take_next()
 
-    def _take_next(self) -> None:
-        if self._next is None:
-            self.runner = FlowRunner(self.graph, self.storage, self._settings, self._clock, self._log)
-            return
-        self.runner, self._next = self._next, None
+    async def _renew(self) -> None:
+        """Put the next version, or the same one anew, in the place of the one that has ended."""
+        while self._next is None and not self._stopping:
+            try:
+                self.runner = FlowRunner(self.graph, self.storage, self._settings, self._clock, self._log)
+                return
+            except Exception as error:
+                self._report("degraded", f"cannot be built: {type(error).__name__}: {error}")
+                await self._pause(self._crashed(error))
+        if self._next is not None:
+            self._take_next(self._next)
+
+    def _take_next(self, runner: FlowRunner) -> None:
+        self.runner, self._next = runner, None
         self.graph = self.runner.graph
         self.generation += 1
         self.since = self._clock.now()
@@ -109,6 +133,7 @@ class Flow:
     async def _pause(self, seconds: float) -> None:
         """Wait before the next start; a new version or the end of the process cuts it short."""
         timeout = None if seconds == float("inf") else seconds
+        self._changed.clear()
         try:
             async with asyncio.timeout(timeout):
                 await self._changed.wait()
@@ -146,6 +171,8 @@ class Supervisor:
 
     def __init__(self, settings: FlowSettings, clock: Clock, log: Logger) -> None:
         self.flows: dict[str, Flow] = {}
+        self.refused: dict[str, str] = {}
+        """Flows that could not be built, and why."""
         self.settings = settings
         self.clock = clock
         self._log = log
@@ -157,29 +184,53 @@ class Supervisor:
         """Run flows until :meth:`stop`."""
         async with asyncio.TaskGroup() as self._group:
             for graph in graphs.values():
-                self.add(graph)
+                self._try_to_add(graph)
             on_started()
             await self._stopped.wait()
 
     def add(self, graph: Graph) -> None:
-        """Start a flow."""
+        """Start a flow; raises when it cannot be built."""
+        self._launch(self._build(graph))
+
+    def _try_to_add(self, graph: Graph) -> None:
+        try:
+            self.add(graph)
+        except Exception:
+            self._log.error("flow cannot be built", flow=graph.name, error=traceback.format_exc())
+
+    def _build(self, graph: Graph) -> Flow:
+        try:
+            flow = Flow(graph, self.settings, self.clock, self._log)
+        except Exception as error:
+            self.refused[graph.name] = f"cannot be built: {type(error).__name__}: {error}"
+            raise
+        self.refused.pop(graph.name, None)
+        return flow
+
+    def _launch(self, flow: Flow) -> None:
         if self._group is None:
             raise RuntimeError("the supervisor is not running")
-        flow = Flow(graph, self.settings, self.clock, self._log)
+        graph = flow.graph
         self.flows[graph.name] = flow
         self._tasks[graph.name] = self._group.create_task(flow.run(), name=f"flow {graph.name}")
         self._log.info("flow started", flow=graph.name, nodes=len(graph.nodes))
 
-    def replace(self, graph: Graph) -> None:
+    async def replace(self, graph: Graph) -> None:
         """Go over to another version of a running flow; raises when it cannot be built."""
-        self.flows[graph.name].replace(graph, OPERATOR_PAUSE)
+        running = self.flows[graph.name]
+        if running.storage.delivery == graph.delivery:
+            running.replace(graph, OPERATOR_PAUSE)
+        else:
+            flow = self._build(graph)
+            await self.remove(graph.name)
+            self._launch(flow)
         self._log.info("flow replaced", flow=graph.name, nodes=len(graph.nodes))
 
     async def remove(self, name: str, drain: float = OPERATOR_PAUSE) -> None:
         """Drain and stop one flow."""
         self.flows[name].stop(drain)
-        await self._tasks.pop(name)
-        del self.flows[name]
+        await asyncio.wait({self._tasks[name]})
+        del self._tasks[name], self.flows[name]
         self._log.info("flow removed", flow=name)
 
     async def stop(self, drain: float) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from flowrunner.config.model import Name
-from flowrunner.message import NANOSECONDS
 from flowrunner.options import Duration, Options, PositiveDuration, option_error
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_HELP = "write a date, a time and a zone, such as 2026-03-01T10:00:00Z"
 
 
@@ -22,7 +23,7 @@ def parse_time(value: Any) -> int:
         raise option_error("FR025", f"`{{name}}` is not a time: {value!r}", help=_TIME_HELP) from None
     if time.tzinfo is None:
         raise option_error("FR025", f"`{{name}}` needs a time zone, got {value}", help=_TIME_HELP)
-    return int(time.timestamp()) * NANOSECONDS + time.microsecond * 1000
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 Time = Annotated[
@@ -67,7 +68,7 @@ class AdvanceStep(Step):
 
 
 class SinkFault(Options):
-    """A server refuses what a sink writes."""
+    """A server refuses what a sink writes: 400 and 422 for good, everything else until the time is over."""
 
     sink: Annotated[Name, Field(description="The id of the sink.", examples=["store"])]
     status: Annotated[
@@ -77,7 +78,7 @@ class SinkFault(Options):
 
 
 class SourceFault(Options):
-    """A source loses its server."""
+    """A source loses its server: what happens in that time arrives when it is back."""
 
     source: Annotated[Name, Field(description="The id of the source.", examples=["states"])]
     disconnected: Annotated[PositiveDuration, Field(description="For how long.", examples=["2m"])]
@@ -119,13 +120,25 @@ class CrashStep(Step):
     crash: Annotated[Literal[True], Field(description="Always true.")]
 
 
-_STEPS = {
-    "node": MessageStep,
-    "advance": AdvanceStep,
-    "fault": FaultStep,
-    "reload": ReloadStep,
-    "crash": CrashStep,
-}
+class FileStep(Options):
+    """Messages that were recorded arrive: JSON Lines with the words of a message."""
+
+    file: Annotated[str, Field(description="The recording, beside the test.", examples=["recorded.jsonl"])]
+    at: Annotated[Duration, Field(description="When the recording begins.", examples=["1h"])] = "0s"  # type: ignore[assignment]  # validated: becomes nanoseconds
+
+
+_STEPS = ("node", "advance", "fault", "reload", "crash", "file")
+
+
+def parse_approximate(value: Any) -> Decimal | None:
+    """Return the number of a text such as ``~21.33``, ``None`` for anything else."""
+    if not isinstance(value, str) or not value.startswith("~"):
+        return None
+    try:
+        number = Decimal(value[1:])
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def _kind_of_step(value: Any) -> str | None:
@@ -137,14 +150,20 @@ AnyStep = Annotated[
     | Annotated[AdvanceStep, Tag("advance")]
     | Annotated[FaultStep, Tag("fault")]
     | Annotated[ReloadStep, Tag("reload")]
-    | Annotated[CrashStep, Tag("crash")],
+    | Annotated[CrashStep, Tag("crash")]
+    | Annotated[FileStep, Tag("file")],
     Discriminator(
         _kind_of_step,
         custom_error_type="FR021",
         custom_error_message="{text}",
-        custom_error_context={"text": "a step needs one of `node`, `advance`, `fault`, `reload`, `crash`"},
+        custom_error_context={
+            "text": "a step needs one of `node`, `advance`, `fault`, `reload`, `crash`, `file`"
+        },
     ),
 ]
+
+
+type Steps = list[AnyStep]  # by name: pydantic's discriminators cannot be members of a union
 
 
 class WholeMessage(Options):
@@ -153,16 +172,20 @@ class WholeMessage(Options):
     topic: Annotated[str, Field(description="Its topic.")] = ""
     payload: Annotated[Any, Field(description="Its payload.")] = None
     meta: Annotated[dict[str, Any], Field(default_factory=dict, description="Its facts.")]
+    time: Annotated[Time | None, Field(description="Its event time; not compared unless given.")] = None
 
 
 class Expectation(Options):
-    """What a node must have received, or a port emitted, in the order of the file."""
+    """What a node must have received, or a port emitted, in the order of the file.
+
+    Every message at a node that is named must be expected, unless a ``count`` says how many there are.
+    """
 
     node: Annotated[
         str,
         Field(
             pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$",
-            description="A node, for what it received; a port as `id.port`, for what left it.",
+            description="A node, for what it received (a sink: wrote); a port as `id.port`, for what left it.",
             examples=["store", "valid.rejected"],
         ),
     ]
@@ -170,7 +193,7 @@ class Expectation(Options):
     line: Annotated[
         str | None,
         Field(
-            description="The line of line protocol it wrote.",
+            description="What a sink wrote, as a line: of line protocol, or the payload as JSON.",
             examples=["climate,sensor=kitchen max=22 1772359200"],
         ),
     ] = None
@@ -179,7 +202,7 @@ class Expectation(Options):
     payload: Annotated[
         Any,
         Field(
-            description="Its payload, or the members of it that matter; a number as text after `~` is met approximately.",
+            description="Its payload, or the members of it that matter; `~21.33` is met by what rounds to 21.33.",
             examples=[{"mean": 21.0}, {"mean": "~21.33"}],
         ),
     ] = None
@@ -208,7 +231,15 @@ class Expectation(Options):
         if len(ways) > 1:
             help = "write an expectation for each"
             raise option_error("FR025", f"`{ways[0]}` and `{ways[1]}` are two expectations", help=help)
+        if "at" in given and given & {"count", "none"}:
+            help = f"leave `at` out: `{ways[0]}` is about the whole test"
+            raise option_error("FR025", f"`at` does not go with `{ways[0]}`", help=help)
         return self
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is about one message, and not about how many there are."""
+        return self.count is None and self.none is None
 
 
 class FlowTest(Options):
@@ -220,8 +251,12 @@ class FlowTest(Options):
         Field(description="The virtual time at which the test begins.", examples=["2026-03-01T10:00:00Z"]),
     ] = "2026-01-01T00:00:00Z"  # type: ignore[assignment]  # validated: becomes nanoseconds
     input: Annotated[
-        list[AnyStep] | str,
-        Field(description="What happens, in order of time; or a recorded file.", examples=["recorded.jsonl"]),
+        Annotated[Steps, Tag("steps")] | Annotated[FileStep, Tag("recording")],
+        Discriminator(lambda value: "recording" if isinstance(value, dict) else "steps"),
+        Field(
+            description="What happens, in order of time; or a recording.",
+            examples=[{"file": "recorded.jsonl"}],
+        ),
     ]
     expect: Annotated[list[Expectation], Field(min_length=1, description="What must come of it.")]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flowrunner.cli.test import run_tests
 from flowrunner.cli.validate import validate
 from flowrunner.diagnostics import CODES
 from flowrunner.graph.load import load_flows
@@ -73,8 +74,10 @@ def test_the_transcript_of_a_page_is_what_happens(
             words = shlex.split(line)[3:]
             exit_code = validate([Path(word) for word in words if word != "--env"], env="--env" in words)
             assert (2 if code == "FR060" else 78) == exit_code
+        elif line.startswith("$ flowrunner test "):
+            assert run_tests([Path(line.split()[3])], name="", rewrite=False, format="text") == 78
         elif line.startswith("$ "):
             subprocess.run(["bash", "-c", line[2:]], check=True)
 
-    shown = [line for line in capsys.readouterr().out.splitlines() if "error[" in line]
+    shown = [line for line in "".join(capsys.readouterr()).splitlines() if "error[" in line]
     assert [line for line in lines if not line.startswith("$")] == shown
