@@ -75,6 +75,8 @@ class Assembly:
         self._edges: dict[tuple[int, str], Target] = {}
         for number in reversed(range(len(self.plan.tasks))):
             self._task(number)
+        for producer, target in self.channels.keys() - self._edges.keys():
+            self.ends[producer].add(self.channels[producer, target])
         self.pumped = Stage([self.steps[name] for name in self.plan.tasks[0].nodes if name in self.steps])
 
     def _context(self, name: str) -> Context:

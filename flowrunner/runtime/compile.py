@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from flowrunner.graph.build import Graph, GraphNode, Wire
+from flowrunner.graph.build import Graph, GraphNode
 
 
 class TaskPlan(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class TaskPlan(msgspec.Struct, frozen=True):
 
 
 class ChannelPlan(msgspec.Struct, frozen=True):
-    """One channel: all wires from one task to one node of another."""
+    """One channel: all wires from one task to one node of another; none where only time has to be passed on."""
 
     producer: int
     target: str
@@ -52,7 +52,7 @@ def compile_graph(graph: Graph) -> Plan:
     pumped = [name for name, node in graph.nodes.items() if levels[name] == 0 and node.type.kind != "sink"]
     for name in pumped:
         groups.join(pumped[0], name)
-    tasks = _tasks(graph, groups)
+    tasks = _tasks(graph, groups, pumped)
     task_of = {name: number for number, task in enumerate(tasks) for name in task.nodes}
     return Plan(tuple(tasks), tuple(_channels(graph, tasks, task_of)))
 
@@ -93,29 +93,28 @@ class _Groups:
         self._leader[self.find(other)] = self.find(one)
 
 
-def _tasks(graph: Graph, groups: _Groups) -> list[TaskPlan]:
+def _tasks(graph: Graph, groups: _Groups, pumped: list[str]) -> list[TaskPlan]:
     members: dict[str, list[str]] = {}
     for name in graph.nodes:
         members.setdefault(groups.find(name), []).append(name)
-    tasks = []
+    pumped = members.pop(groups.find(pumped[0]), []) if pumped else []
+    tasks = [TaskPlan("pump", tuple(pumped))]
     for names in members.values():
-        kinds = {graph.nodes[name].type.kind for name in names}
-        kind: Literal["pump", "stage", "sink"] = "stage"
-        if "source" in kinds:
-            kind = "pump"
-        elif kinds == {"sink"}:
-            kind = "sink"
+        kind: Literal["stage", "sink"] = "sink" if graph.nodes[names[0]].type.kind == "sink" else "stage"
         tasks.append(TaskPlan(kind, tuple(names)))
-    tasks.sort(key=lambda task: task.kind != "pump")
     return tasks
 
 
 def _channels(graph: Graph, tasks: list[TaskPlan], task_of: dict[str, int]) -> list[ChannelPlan]:
-    pairs: dict[tuple[int, str], Wire] = {}
+    pairs: dict[tuple[int, str], None] = {}
     for wire in graph.wires:
         producer = task_of[wire.source]
         if producer != task_of[wire.target]:
-            pairs.setdefault((producer, wire.target), wire)
+            pairs.setdefault((producer, wire.target))
+    for number, task in enumerate(tasks[1:], 1):
+        if not any(task_of[target] == number for _, target in pairs):
+            # Its sources are disabled: it still has timers, and answers checkpoints.
+            pairs.setdefault((0, task.nodes[0]))
     inputs: dict[int, int] = {}
     for _, target in pairs:
         inputs[task_of[target]] = inputs.get(task_of[target], 0) + 1
@@ -123,7 +122,6 @@ def _channels(graph: Graph, tasks: list[TaskPlan], task_of: dict[str, int]) -> l
     for producer, target in pairs:
         consumer = task_of[target]
         progress = tasks[consumer].kind == "stage" or inputs[consumer] > 1
-        # A task behind another one that needs every step must itself be told of every step.
         plans.append(ChannelPlan(producer, target, progress))
     return _pass_on_progress(plans, tasks, task_of)
 
@@ -131,6 +129,7 @@ def _channels(graph: Graph, tasks: list[TaskPlan], task_of: dict[str, int]) -> l
 def _pass_on_progress(
     plans: list[ChannelPlan], tasks: list[TaskPlan], task_of: dict[str, int]
 ) -> list[ChannelPlan]:
+    """A task before one that needs to hear of every step must itself hear of every step."""
     needy = {plan.producer for plan in plans if plan.progress}
     for number in range(len(tasks) - 1, -1, -1):
         if number in needy:
