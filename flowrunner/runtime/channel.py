@@ -57,18 +57,26 @@ class Channel:
         self.depth = 0
         """Messages in the channel."""
         self.blocked_seconds = 0.0
+        self.dropped_behind = 0
+        """Messages dropped that lay behind the newest marker: they are not part of its checkpoint."""
         self._items: deque[Item] = deque()
+        self._markers = 0
         self._on_drop = on_drop
         self._getter: asyncio.Future[None] | None = None
         self._putter: asyncio.Future[None] | None = None
 
     def put(self, item: Item) -> None:
         """Add an item; never waits. Beyond the capacity messages are dropped unless the channel blocks."""
-        if isinstance(item, Batch):
-            if not item.messages and not self.progress:
-                return
+        if isinstance(item, Marker):
+            self._markers += 1
+            self.dropped_behind = 0
+        else:
             if self.when_full != "block" and self.depth + len(item.messages) > self.capacity:
                 item = self._make_room(item)
+            if not item.messages:
+                if not self.progress:
+                    return
+                self._forget_last_if_empty()  # the later step says all: a stalled consumer must not cost memory
             self.depth += len(item.messages)
         self._items.append(item)
         _wake(self._getter)
@@ -120,29 +128,45 @@ class Channel:
             self.depth -= len(item.messages)
             if self._putter is not None and not self.full():
                 _wake(self._putter)
+        else:
+            self._markers -= 1
         return item
 
     def _make_room(self, new: Batch) -> Batch:
+        """Drop what is too much and return what is left of ``new``."""
         surplus = self.depth + len(new.messages) - self.capacity
-        if self.when_full == "drop_newest":
-            keep = max(0, len(new.messages) - surplus)
-            self._dropped(len(new.messages) - keep)
-            return Batch(new.step, new.clock, new.messages[:keep])
-        for index, item in enumerate(self._items):
-            if surplus <= 0:
-                break
-            if isinstance(item, Batch) and item.messages:
-                cut = min(surplus, len(item.messages))
-                self._items[index] = Batch(item.step, item.clock, item.messages[cut:])
-                self.depth -= cut
-                surplus -= cut
-                self._dropped(cut)
-        if surplus > 0:
-            self._dropped(surplus)
-            new = Batch(new.step, new.clock, new.messages[surplus:])
-        return new
+        if self.when_full == "drop_oldest":
+            surplus -= self._drop_oldest(min(surplus, self.depth))
+            kept = new.messages[surplus:]
+        else:
+            kept = new.messages[: max(0, len(new.messages) - surplus)]
+        self._dropped(len(new.messages) - len(kept), behind=True)
+        return Batch(new.step, new.clock, kept)
 
-    def _dropped(self, count: int) -> None:
+    def _drop_oldest(self, count: int) -> int:
+        """Drop the oldest ``count`` messages that are in the channel."""
+        markers: list[Item] = []
+        left = count
+        while left:
+            item = self._items.popleft()
+            if isinstance(item, Marker):
+                markers.append(item)
+                continue
+            cut = min(left, len(item.messages))
+            left -= cut
+            self.depth -= cut
+            self._dropped(cut, behind=len(markers) == self._markers)
+            if cut < len(item.messages):
+                self._items.appendleft(Batch(item.step, item.clock, item.messages[cut:]))
+        self._items.extendleft(reversed(markers))
+        return count
+
+    def _forget_last_if_empty(self) -> None:
+        if self._items and isinstance(last := self._items[-1], Batch) and not last.messages:
+            self._items.pop()
+
+    def _dropped(self, count: int, *, behind: bool) -> None:
+        self.dropped_behind += count if behind else 0
         if count and self._on_drop is not None:
             self._on_drop(count)
 
