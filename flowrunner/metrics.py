@@ -18,7 +18,8 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one observation."""
+        """Count one observation; what a clock that was set back makes negative counts as nothing."""
+        seconds = max(0.0, seconds)
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 

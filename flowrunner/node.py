@@ -386,12 +386,13 @@ class Transform[C: NodeOptions](Node[C]):
     def advance(self, clock: int, out: list[Message], limit: int = NEVER) -> bool:
         """Fire the timers due at or before ``clock``, at most about ``limit`` messages at a time.
 
-        Returns whether all have fired.
+        Returns whether all have fired. Timers that set nothing free count as well: they take time too.
         """
-        timers = self.context.timers
+        timers, fired = self.context.timers, 0
         while timers.due <= clock:
-            if len(out) >= limit:
+            if len(out) >= limit or fired >= limit:
                 return False
+            fired += 1
             popped = timers.pop(clock)
             if popped is not None:
                 out += self.on_timer(*popped) or ()

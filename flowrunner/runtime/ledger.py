@@ -86,4 +86,5 @@ def under_way(assembly: Assembly) -> int:
     targets = [step.inbox for step in assembly.steps.values()]
     targets += [target for ends in assembly.ends for target, _ in ends.channels]
     between = sum(len(messages) for target in targets for messages in target.lists)
+    between += sum(step.waiting for step in assembly.steps.values())
     return between + sum(channel.depth for channel in assembly.channels.values())

@@ -127,6 +127,8 @@ class Step:
         self.node = node
         self.outlet = outlet
         self.inbox = Target()
+        self.waiting = 0
+        """Messages taken from the inbox that the node has not been given yet."""
         self.counters = outlet.context.counters
         self.timers = outlet.context.timers
 
@@ -156,6 +158,7 @@ class Stage:
         counters = step.counters
         position = 0
         while True:
+            step.waiting = max(0, len(batch) - position)
             part = batch if len(batch) <= SLICE else batch[position : position + SLICE]
             position += SLICE
             try:
@@ -164,6 +167,7 @@ class Stage:
             except Exception as error:
                 raise NodeCrashError(step.outlet.context.node, error, part) from error
             counters.received += len(part)
+            step.waiting -= len(part)
             counters.batches += 1
             step.outlet.settle(out)
             now = time.perf_counter_ns()
