@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowrunner.errors import RetryLater
+from flowrunner.errors import NodeFailed, RetryLater
 from flowrunner.message import Message
 from flowrunner.node import Counters, Limits, Sink
 from flowrunner.runtime.backoff import Backoff
@@ -49,10 +49,10 @@ class SinkTask:
     async def run(self) -> None:
         """Write what comes in until cancelled."""
         limits = self.node.limits()
-        await self._open()
         try:
             while True:
-                marker = await self._gather(limits)
+                retry = None if self._opened else await self._open()
+                marker = await self._gather(limits, retry)
                 while self.pending:
                     await self._write(self.pending[: limits.max_messages])
                 self.ends.flush(*self._reached)
@@ -61,13 +61,15 @@ class SinkTask:
                     self.ends.mark(marker)
                 await self.ends.room()
         finally:
-            if self._opened:
-                await self.node.close()
+            await self._close()
 
-    async def _gather(self, limits: Limits) -> Marker | None:
-        """Take until a batch is full or old enough, or a marker comes, which is returned."""
+    async def _gather(self, limits: Limits, retry: float | None) -> Marker | None:
+        """Take until a batch is full or old enough, or a marker comes, which is returned.
+
+        ``retry`` are the seconds after which there is something else to do.
+        """
         loop = asyncio.get_running_loop()
-        deadline: float | None = None
+        deadline = None if retry is None else loop.time() + retry
         while len(self.pending) < limits.max_messages:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -86,14 +88,14 @@ class SinkTask:
             counters.held = len(self.pending)
             if not self.pending or limits.max_age <= 0:
                 return None
-            if deadline is None:
-                deadline = loop.time() + limits.max_age
+            if deadline is None or retry is not None:
+                deadline, retry = loop.time() + limits.max_age, None
         return None
 
     async def _write(self, batch: list[Message]) -> None:
         """Write one batch; when the world does not accept it, wait and leave it in ``pending``."""
         context, counters = self.outlet.context, self.outlet.context.counters
-        dropped = _left_out(counters)
+        before = _left_out(counters)
         counters.batches += 1
         left: Sequence[Message] = ()
         pause = 0.0
@@ -102,49 +104,87 @@ class SinkTask:
                 await self.node.open()
                 self._opened = True
             await self.node.write(batch)
-            failed = {id(message) for message, _ in context.failures}
-            self.last.extend(message for message in batch[-LAST:] if id(message) not in failed)
             self._backoff.reset()
             context.report("running")
         except RetryLater as error:
-            left = batch if error.remaining is None else error.remaining
-            pause = self._backoff.next(asked=error.after, operator=error.operator)
-            context.report("failed" if error.operator else "degraded", error.reason)
+            left = self._without_failed(batch) if error.remaining is None else error.remaining
+            pause = self._refused(error)
         except Exception as error:
             # A bug in the node type: start it anew, with the whole batch.
-            context.log.error(
-                "sink crashed", flow=context.flow, node=context.node, error=traceback.format_exc()
-            )
-            left, pause = batch, self._backoff.next()
+            left, pause = batch, self._crashed(error)
             context.failures.clear()
-            context.report("degraded", f"crashed: {type(error).__name__}: {error}")
-            await self._reopen()
-        ended = len(batch) - len(left)
-        counters.written += ended - len(context.failures) - (_left_out(counters) - dropped)
-        self.pending[: len(batch)] = left
-        counters.held = len(self.pending)
+            for reason in _left_out(counters):
+                counters.dropped[reason] = before.get(reason, 0)
+            await self._close()
+        accepted = self._end(batch, left, before)
+        self._on_written(accepted)
         self.outlet.settle([])
-        kept = {id(message) for message in left}
-        self._on_written([message for message in batch if id(message) not in kept] if left else batch)
         if pause:
             counters.retries += 1
             await asyncio.sleep(pause)
 
-    async def _open(self) -> None:
-        """Open the sink before the first message; when that fails, the first write tries again."""
+    def _end(self, batch: list[Message], left: Sequence[Message], before: dict[str, int]) -> list[Message]:
+        """Count what has ended and keep what is left; return what the world has accepted."""
+        context, counters = self.outlet.context, self.outlet.context.counters
+        dropped = sum(_left_out(counters).values()) - sum(before.values())
+        counters.written += len(batch) - len(left) - len(context.failures) - dropped
+        self.pending[: len(batch)] = left
+        counters.held = len(self.pending)
+        kept = {id(message) for message in left}
+        accepted = [message for message in self._without_failed(batch) if id(message) not in kept]
+        self.last.extend(accepted[-LAST:])
+        return accepted
+
+    def _without_failed(self, batch: list[Message]) -> list[Message]:
+        failed = {id(message) for message, _ in self.outlet.context.failures}
+        return [message for message in batch if id(message) not in failed] if failed else batch
+
+    def _refused(self, error: RetryLater) -> float:
+        """Report what the world said and return the seconds to wait."""
+        self.outlet.context.report("failed" if error.operator else "degraded", error.reason)
+        return self._backoff.next(asked=error.after, operator=error.operator)
+
+    def _crashed(self, error: Exception) -> float:
+        context = self.outlet.context
+        if isinstance(error, NodeFailed):
+            context.report("failed", str(error))
+            return self._backoff.next(operator=True)
+        context.log.error("sink crashed", flow=context.flow, node=context.node, error=traceback.format_exc())
+        context.report("degraded", f"crashed: {type(error).__name__}: {error}")
+        return self._backoff.next()
+
+    async def _open(self) -> float | None:
+        """Open the sink; return the seconds after which to try again when that fails."""
         try:
             await self.node.open()
+        except RetryLater as error:
+            return self._refused(error)
         except Exception as error:
-            self.outlet.context.report("degraded", f"cannot be opened: {error}")
-        else:
-            self._opened = True
-            self.outlet.context.report("running")
+            failed = isinstance(error, NodeFailed)
+            self.outlet.context.report("failed" if failed else "degraded", f"cannot be opened: {error}")
+            return self._backoff.next(operator=failed)
+        self._opened = True
+        self._backoff.reset()
+        self.outlet.context.report("running")
+        return None
 
-    async def _reopen(self) -> None:
+    async def _close(self) -> None:
+        """Close the sink if it is open; what goes wrong with that ends nothing else."""
+        if not self._opened:
+            return
         self._opened = False
-        await self.node.close()
+        context = self.outlet.context
+        try:
+            await self.node.close()
+        except Exception as error:
+            context.log.warning(
+                "sink did not close",
+                flow=context.flow,
+                node=context.node,
+                error=f"{type(error).__name__}: {error}",
+            )
 
 
-def _left_out(counters: Counters) -> int:
+def _left_out(counters: Counters) -> dict[str, int]:
     """Return what the sink itself dropped, without what its channel did meanwhile."""
-    return sum(count for reason, count in counters.dropped.items() if reason != "buffer_full")
+    return {reason: count for reason, count in counters.dropped.items() if reason != "buffer_full"}
