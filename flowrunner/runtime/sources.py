@@ -37,7 +37,7 @@ class JournalContext(SourceContext):
 
         def received(done: Future[None]) -> None:
             # What the journal did not take is not in the flow: whoever sent it still has it.
-            if done.exception() is None:
+            if not done.cancelled() and done.exception() is None:
                 self.counters.received += count
 
         future.add_done_callback(received)
@@ -45,15 +45,21 @@ class JournalContext(SourceContext):
 
     async def emit_records(self, records: Sequence[Record], cursor: Any = None) -> None:
         """Hand records to the journal and return when they are safe; wait while it is full."""
+        trouble: str | None = None
         while True:
             try:
-                await self.post(records, cursor)
+                # What is on its way to the disk gets there, even when the source is cancelled meanwhile.
+                await asyncio.shield(self.post(records, cursor))
+                if trouble is not None and self.reason == trouble:
+                    self.report("running")
                 return
             except JournalFull as error:
-                self.report("degraded", str(error))
+                trouble = str(error)
+                self.report("degraded", trouble)
                 await self._journal.room()
             except OSError as error:
-                self.report("degraded", f"the journal cannot be written: {error}")
+                trouble = f"the journal cannot be written: {error}"
+                self.report("degraded", trouble)
                 await asyncio.sleep(DISK_PAUSE)
 
 
@@ -75,8 +81,10 @@ async def keep_running(task: Runnable, context: Context | ConnectionContext, log
             return
         except NodeFailed as error:
             context.report("failed", str(error))
-            pause = OPERATOR_PAUSE
+            pause = backoff.next(operator=True)
         except Exception as error:
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                raise asyncio.CancelledError from error  # it failed while it was being stopped
             context.log.error("node crashed", error=traceback.format_exc(), **log_as)
             if loop.time() - started > OPERATOR_PAUSE:
                 backoff.reset()
