@@ -31,10 +31,27 @@ def _datetime_text(value: Any) -> str:
     return value.replace("T", " ", 1) if isinstance(value, str) else str(value)
 
 
-# What Home Assistant holds as a tuple or a datetime and JSON shows as a list or a text.
+def _enumeration_text(name: str, members: str) -> Callable[[Any], str]:
+    """Return how Python shows a list of the members of an enumeration, and of whatever else is in it."""
+    known = {member: f"<{name}.{member.upper()}: '{member}'>" for member in members.split()}
+
+    def text(value: Any) -> str:
+        if not isinstance(value, list):
+            return str(value)
+        shown = (known.get(item, repr(item)) if isinstance(item, str) else repr(item) for item in value)
+        return f"[{', '.join(shown)}]"
+
+    return text
+
+
+# What Home Assistant holds as a tuple, a datetime or members of an enumeration and JSON shows as lists and texts.
 _COLORS = ("hs_color", "rgb_color", "rgbw_color", "rgbww_color", "xy_color")
 _TEXTS: dict[tuple[str, str], Callable[[Any], str]] = {
     **{("light", name): _tuple_text for name in _COLORS},
+    ("light", "supported_color_modes"): _enumeration_text(
+        "ColorMode", "unknown onoff brightness color_temp hs xy rgb rgbw rgbww white"
+    ),
+    ("climate", "hvac_modes"): _enumeration_text("HVACMode", "off heat cool heat_cool auto dry fan_only"),
     ("group", "entity_id"): _tuple_text,
     ("automation", "last_triggered"): _datetime_text,
     ("script", "last_triggered"): _datetime_text,

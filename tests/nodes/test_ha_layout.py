@@ -26,9 +26,13 @@ AS_2026_11 = {
 
 POSTED_AS_JSON = {
     'rgb_color_str="[255, 0, 10]"': 'rgb_color_str="(255, 0, 10)"',
+    "supported_color_modes_str=\"['rgb']\"": "supported_color_modes_str=\"[<ColorMode.RGB: 'rgb'>]\"",
+    "hvac_modes_str=\"['off', 'heat']\"": (
+        "hvac_modes_str=\"[<HVACMode.OFF: 'off'>, <HVACMode.HEAT: 'heat'>]\""
+    ),
     'last_triggered_str="2026-11-23T09': 'last_triggered_str="2026-11-23 09',
 }
-"""The capture's states came from a REST client, as lists and texts; the real entities have tuples and datetimes."""
+"""The capture's states came from a REST client, as lists and texts; the real entities have tuples, enumerations, datetimes."""
 
 
 def encode(state: Any, *, precision: str = "ns", entity: str = "sensor.t", **options: Any) -> str:
@@ -161,6 +165,18 @@ def test_fields_of_attributes(attributes: dict[str, Any], written: str) -> None:
             {"entity_id": ["light.a"]},
             "entity_id_str=\"('light.a',)\",value=5",
             id="the members of a group",
+        ),
+        pytest.param(
+            "climate.c",
+            {"hvac_modes": ["heat_cool", "turbo", 5]},
+            "hvac_modes_str=\"[<HVACMode.HEAT_COOL: 'heat_cool'>, 'turbo', 5]\",value=5",
+            id="the modes of a climate",
+        ),
+        pytest.param(
+            "light.l",
+            {"supported_color_modes": None},
+            'supported_color_modes_str="None",value=5',
+            id="no modes",
         ),
         pytest.param(
             "script.s",

@@ -18,7 +18,7 @@ from tests.nodes.harness import RecordingLog, SetClock, options
 from tests.nodes.influx_harness import connected, deliver
 from tests.servers.fake_influx import FakeInflux, Reply
 
-CHANGED = 4
+CHANGED = 5
 """Captured lines that 2026.11, or an entity that is no JSON, has otherwise; test_ha_layout.py names them."""
 
 
