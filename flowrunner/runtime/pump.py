@@ -136,13 +136,15 @@ class Pump:
 
         When every source replayed the past and has finished, the timers that are left fire at once.
         """
-        replaying = [source for source in self._sources.values() if source.node.drives_clock]
-        if not replaying:
-            return self._flow_clock.now()
-        if any(not source.finished for source in replaying):
+        if self._replaying():
             return self.clock
         due = self._next_due()
-        return due if len(replaying) == len(self._sources) and due != NEVER else self._flow_clock.now()
+        past = self._sources and all(source.node.drives_clock for source in self._sources.values())
+        return due if past and due != NEVER else self._flow_clock.now()
+
+    def _replaying(self) -> bool:
+        """Return whether the flow clock moves with the data only."""
+        return any(source.node.drives_clock and not source.finished for source in self._sources.values())
 
     def _mark(self, checkpoint: int) -> None:
         self._marker = None
@@ -159,7 +161,8 @@ class Pump:
         self._waiter = loop.create_future()
         due = self._next_due()
         handle = None
-        if self.clock < due < NEVER:  # a stage that is behind wakes us when it has caught up
+        # A stage that is behind wakes us when it has caught up, and the next record when time stands still.
+        if self.clock < due < NEVER and not self._replaying():
             handle = loop.call_later(max(0.0, (due - self._now()) / NANOSECONDS), self.wake)
         try:
             await self._waiter
