@@ -136,7 +136,9 @@ class _Reader:
         graph = next((graph for graph in loaded.graphs.values() if graph.file == str(path)), None)
         if graph is None and not errors:
             self.diagnostics += loaded.diagnostics
-            report.add("FR071", places.value(at), f"`{name}` holds no flow that can be built")
+            guessed = any(found.code == "FR050" for found in loaded.diagnostics)
+            help = "give its variables defaults with which it can be built" if guessed else None
+            report.add("FR071", places.value(at), f"`{name}` holds no flow that can be built", help=help)
         return None if errors else graph
 
     def _load(self, path: Path) -> Loaded:

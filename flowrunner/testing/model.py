@@ -252,7 +252,15 @@ class FlowTest(Options):
     ] = "2026-01-01T00:00:00Z"  # type: ignore[assignment]  # validated: becomes nanoseconds
     input: Annotated[
         Annotated[Steps, Tag("steps")] | Annotated[FileStep, Tag("recording")],
-        Discriminator(lambda value: "recording" if isinstance(value, dict) else "steps"),
+        Discriminator(
+            lambda value: {dict: "recording", list: "steps"}.get(type(value)),
+            custom_error_type="FR022",
+            custom_error_message="{text}",
+            custom_error_context={
+                "text": "`{name}` must be a list of steps, or a recording",
+                "help": "write a recording as { file: recorded.jsonl }",
+            },
+        ),
         Field(
             description="What happens, in order of time; or a recording.",
             examples=[{"file": "recorded.jsonl"}],

@@ -99,21 +99,29 @@ def play(test: FlowTest, plan: Schedule, graph: Graph, versions: Mapping[str, Gr
         name: stand_in(msgspec.structs.replace(version, name=graph.name, delivery="memory"), witness, places)
         for name, version in {"": graph, **versions}.items()
     }
-    player = run_virtual(_play(test.start, flows, plan, keeps=graph.delivery == "journal"))
+    player = play_events(test.start, flows, plan, keeps=graph.delivery == "journal")
     seen = {place: witness.seen(place, plan.end) for place in places}
     runner = player.flow.runner
     counters = {id: runner.assembly.contexts[id].counters for id in runner.graph.nodes if " " not in id}
     return Played(seen, plan.end, counters, plan.refusals, player.problems())
 
 
-async def _play(start: int, flows: Mapping[str, Graph], plan: Schedule, *, keeps: bool) -> _Player:
+def play_events(start: int, flows: Mapping[str, Graph], plan: Schedule, *, keeps: bool = True) -> Player:
+    """Let a schedule happen to a flow with stand-ins, under ``""``, and to the versions that it goes over to.
+
+    ``start`` is in nanoseconds since the epoch; ``keeps``: whether the journal outlives a crash.
+    """
+    return run_virtual(_play(start, flows, plan, keeps=keeps))
+
+
+async def _play(start: int, flows: Mapping[str, Graph], plan: Schedule, *, keeps: bool) -> Player:
     crashes = any(isinstance(event.action, CrashStep) for event in plan.events)
-    player = _Player(start, flows, keeps=keeps, every=CHECKPOINT_EVERY if crashes else SELDOM)
+    player = Player(start, flows, keeps=keeps, every=CHECKPOINT_EVERY if crashes else SELDOM)
     await player.play(plan.events, plan.end)
     return player
 
 
-class _Player:
+class Player:
     """Runs a flow and lets the steps of a test happen to it."""
 
     def __init__(self, start: int, flows: Mapping[str, Graph], *, keeps: bool, every: float) -> None:

@@ -147,6 +147,11 @@ def stand_in(graph: Graph, witness: Witness, places: Iterable[str]) -> Graph:
     )
 
 
+def feed(id: str, options: StandIn) -> GraphNode:
+    """Return a source that a test feeds."""
+    return _node(id, "source", ("out",), options)
+
+
 def _watched(graph: Graph, place: str) -> list[Wire]:
     """Return the wires to tap for a place: none for sinks, which remember by themselves."""
     id, _, port = place.partition(".")
