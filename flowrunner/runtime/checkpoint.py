@@ -8,14 +8,16 @@ the journal position and the states are committed together: that is where a rest
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from flowrunner.clock import Clock
+from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS
-from flowrunner.node import Counters, Timers, Transform
+from flowrunner.node import Counters, Logger, Timers, Transform
 from flowrunner.runtime.assemble import Assembly, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.journal import Journal
@@ -24,6 +26,10 @@ from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
 from flowrunner.runtime.store import Checkpoint, DeadLetter, Store
 
+EARLY_FLUSH = 256
+"""Dead letters that wait for their checkpoint at the most: a sink that stalls keeps checkpoints waiting too."""
+DISK_PAUSE = 5.0
+"""Seconds between two attempts to store dead letters on a disk that failed."""
 RETIRED = ""
 """The key under which the counters of nodes that are no longer in the flow are kept; not a valid node id."""
 
@@ -32,10 +38,19 @@ class Checkpointer:
     """Takes the checkpoints of one flow."""
 
     def __init__(
-        self, assembly: Assembly, pump: Pump, journal: Journal, store: Store, clock: Clock, retired: Counters
+        self,
+        assembly: Assembly,
+        pump: Pump,
+        journal: Journal,
+        store: Store,
+        clock: Clock,
+        log: Logger,
+        retired: Counters,
     ) -> None:
+        self.error: str | None = None
+        """Why the last attempt to save failed; ``None`` when it did not."""
         self.dead_letters: list[DeadLetter] = []
-        """Dead letters not yet on disk: they are committed with the checkpoint that they belong to."""
+        """Dead letters not yet on disk: they are committed with the next checkpoint, or before when they are many."""
         self.saved_at = clock.now()
         self.seconds = 0.0
         """How long the last checkpoint took from its marker to its commit."""
@@ -44,7 +59,10 @@ class Checkpointer:
         self._journal = journal
         self._store = store
         self._clock = clock
+        self._log = log
         self._retired = retired
+        self._saving = asyncio.Lock()
+        self._many = asyncio.Event()
         self._number = 0
         self._missing: set[str] = set()
         self._complete = asyncio.Event()
@@ -56,8 +74,23 @@ class Checkpointer:
         """Take a checkpoint every ``every`` seconds in which something happened."""
         while True:
             await asyncio.sleep(every)
-            if self._pump.changed:
+            if self._pump.changed or self.error is not None:
                 await self.take()
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Take a dead letter, to be saved with the next checkpoint or earlier."""
+        self.dead_letters.append(letter)
+        if len(self.dead_letters) >= EARLY_FLUSH:
+            self._many.set()
+
+    async def save_dead_letters(self) -> None:
+        """Save dead letters whenever many have gathered, until cancelled."""
+        while True:
+            await self._many.wait()
+            self._many.clear()
+            await self._save(self._store.add_dead_letters)
+            if self.error is not None:
+                await asyncio.sleep(DISK_PAUSE)
 
     async def take(self) -> None:
         """Send a marker through the flow and commit what comes back; waits as long as a sink does."""
@@ -68,9 +101,7 @@ class Checkpointer:
         self._complete.clear()
         self._pump.want_marker(self._number)
         await self._complete.wait()
-        letters, self.dead_letters = self.dead_letters, []
         position, clock = self._position
-        self._counters[RETIRED] = dump_counters(self._retired)
         checkpoint = Checkpoint(
             position=position,
             clock=clock,
@@ -79,24 +110,38 @@ class Checkpointer:
             counters=self._counters,
             created=self._clock.now(),
         )
-        try:
-            releasable = await self._store.save(checkpoint, letters)
-        except BaseException:
-            self.dead_letters[:0] = letters
-            raise
-        self._journal.release(releasable)
-        self.saved_at = self._clock.now()
-        self.seconds = self._clock.monotonic() - started
+        releasable = await self._save(partial(self._store.save, checkpoint))
+        if releasable is not None:
+            self._journal.release(releasable)
+            self.saved_at = self._clock.now()
+            self.seconds = self._clock.monotonic() - started
+
+    async def _save[T](self, save: Callable[[list[DeadLetter]], Awaitable[T]]) -> T | None:
+        """Save the dead letters and what belongs to them; a disk that fails is reported, and nothing is lost."""
+        async with self._saving:
+            letters, self.dead_letters = self.dead_letters, []
+            try:
+                saved = await save(letters)
+            except BaseException as error:
+                self.dead_letters[:0] = letters
+                if not isinstance(error, OSError | JournalFull):
+                    raise
+                self.error = str(error)
+                self._log.error("checkpoint failed", flow=self._assembly.graph.name, error=self.error)
+                return None
+            self.error = None
+            return saved
 
     @property
     def age(self) -> float:
         """Seconds since the last checkpoint was committed."""
-        return (self._clock.now() - self.saved_at) / NANOSECONDS
+        return max(0.0, (self._clock.now() - self.saved_at) / NANOSECONDS)
 
     def pump_passed(self, marker: Marker) -> None:
         """Hand in the pump's position and the nodes that it runs."""
         del marker
         self._position = (self._pump.position, self._pump.clock)
+        self._counters[RETIRED] = dump_counters(self._retired)
         for name, source in self._assembly.sources.items():
             counters = dump_counters(source.context.counters)
             counters["source"] = self._pump.pumped.get(name, 0)
@@ -112,15 +157,24 @@ class Checkpointer:
     def sink_passed(self, name: str, marker: Marker) -> None:
         """Hand in a sink's word that all before the marker is done."""
         if marker.checkpoint == self._number:
-            self._counters[name] = dump_counters(self._assembly.contexts[name].counters)
+            self._counters[name] = self._counters_of(name)
             self._answer(name)
 
     def _hand_in(self, task: str, steps: Iterable[Step]) -> None:
         for step in steps:
             name = step.outlet.context.node
             self._states[name] = dump_state(step.node, step.timers)
-            self._counters[name] = dump_counters(step.counters)
+            self._counters[name] = self._counters_of(name)
         self._answer(task)
+
+    def _counters_of(self, name: str) -> dict[str, Any]:
+        """Return a node's counters at the marker: without what its channels have dropped behind it."""
+        values = dump_counters(self._assembly.contexts[name].counters)
+        channels = self._assembly.channels.items()
+        if behind := sum(channel.dropped_behind for (_, target), channel in channels if target == name):
+            values["received"] -= behind
+            values["dropped"]["buffer_full"] -= behind
+        return values
 
     def _answer(self, task: str) -> None:
         self._missing.discard(task)

@@ -22,9 +22,6 @@ from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.runtime.store import DeadLetter
 
-EARLY_FLUSH = 256
-"""Dead letters that wait for a checkpoint at the most."""
-
 
 class FlowStoppedError(FlowrunnerError):
     """A message failed at a node with ``on_error: stop``; the flow stays where it is until it is changed."""
@@ -68,7 +65,7 @@ class FlowRunner:
             on_orphans=self._orphaned,
         )
         self.checkpointer = Checkpointer(
-            self.assembly, self.pump, self.journal, self.store, clock, self._retired
+            self.assembly, self.pump, self.journal, self.store, clock, log, self._retired
         )
 
     @property
@@ -125,6 +122,7 @@ class FlowRunner:
             tasks.start(self._run_stage(stage), f"stage {stage.name}")
         tasks.start(self.pump.run(), "pump")
         tasks.start(self.checkpointer.run(self._settings.checkpoint_every), "checkpoints")
+        tasks.start(self.checkpointer.save_dead_letters(), "checkpoints: dead letters")
         for name, source in parts.sources.items():
             tasks.start(source.run(), f"source {name}")
         for step in parts.steps.values():
@@ -133,9 +131,9 @@ class FlowRunner:
 
     async def _drain(self, tasks: _Tasks) -> None:
         """Bring what came in to its end and commit that, as far as the time allows."""
-        await tasks.cancel("source ")
         try:
             async with asyncio.timeout(self._drain_seconds):
+                await tasks.cancel("source ")
                 if self._drain_backlog:
                     await self.pump.drain()
                 await tasks.cancel("checkpoints")
@@ -190,7 +188,7 @@ class FlowRunner:
             return None
         context.counters.dead_lettered += 1
         self._log.warning("message dead-lettered", flow=self.graph.name, node=context.node, reason=reason)
-        self.checkpointer.dead_letters.append(DeadLetter.of(message, context.node, reason, self._clock.now()))
+        self.checkpointer.add_dead_letter(DeadLetter.of(message, context.node, reason, self._clock.now()))
         return None
 
 

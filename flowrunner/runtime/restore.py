@@ -24,7 +24,8 @@ def restore(checkpoint: Checkpoint, assembly: Assembly, pump: Pump, retired: Cou
         if name == RETIRED:
             continue
         context = assembly.contexts.get(name)
-        if context is None:
+        if context is None or ("source" in values) != (name in assembly.sources):
+            # A source's books are not those of another kind of node, though the id is the same.
             retire(retired, values)
             continue
         load_counters(context.counters, values)

@@ -55,7 +55,11 @@ class Storage:
     async def open(self) -> None:
         """Open the files, recover what a crash left."""
         await self.store.open()
-        await self.journal.open()
+        try:
+            await self.journal.open()
+        except BaseException:
+            await self.store.close()
+            raise
 
     async def close(self) -> None:
         """Commit what is under way and close the files."""

@@ -1,0 +1,218 @@
+"""Checkpoints: what belongs to the cut and what does not; a disk that fails; dead letters that do not wait."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner import JournalFull, Record
+from flowrunner.runtime.checkpoint import EARLY_FLUSH
+from flowrunner.runtime.flow import FlowRunner
+from flowrunner.runtime.storage import FlowSettings, Storage
+from flowrunner.testing import VirtualClock, run_virtual
+from tests.nodes.harness import RecordingLog
+from tests.runtime.flows import START, FlowBuilder, Keep, record, running
+from tests.runtime.test_flow import Even, Later
+
+
+async def _start(graph: Any, storage: Storage) -> tuple[FlowRunner, asyncio.Task[None]]:
+    runner = FlowRunner(graph, storage, SETTINGS, VirtualClock(START), RecordingLog())
+    task = asyncio.create_task(runner.run())
+    await runner.ready.wait()
+    return runner, task
+
+
+SETTINGS = FlowSettings(state_dir=Path("unused"), checkpoint_every=1.0)
+
+
+def _storage() -> Storage:
+    return Storage("flow", "memory", SETTINGS, VirtualClock(START))
+
+
+@pytest.mark.parametrize("when_full", ["drop_oldest", "drop_newest"])
+def test_what_a_channel_drops_behind_a_marker_is_not_part_of_its_checkpoint(when_full: str) -> None:
+    buffer = {"capacity": 2, "when_full": when_full}
+    graph = FlowBuilder().source("a").sink("b", "a", buffer=buffer).graph()
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        runner, task = await _start(graph, storage)
+        sink = runner.assembly.sinks["b"].node
+        assert isinstance(sink, Keep)
+        sink.gate.clear()
+        source = runner.assembly.sources["a"].context
+        await source.post([record(0)])
+        await asyncio.sleep(1.5)  # the marker waits behind the first message
+        for number in range(1, 30):
+            await source.post([record(number)])
+            await asyncio.sleep(0.001)
+        sink.gate.set()
+        await asyncio.sleep(0.01)  # the checkpoint of the marker is committed
+        assert 0 == runner.ledger.balance
+        task.cancel()
+        await asyncio.wait({task})
+        async with running(graph, storage=storage) as flow:
+            await asyncio.sleep(1)
+
+            books = flow.runner.ledger
+            assert (30, 0, 0) == (books.received, books.balance, books.held)
+            counters = flow.runner.assembly.contexts["b"].counters
+            assert 0 == counters.balance()
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+def test_records_of_a_source_that_is_gone_are_counted_once_though_the_marker_overtakes_them() -> None:
+    before = FlowBuilder().source("a").source("c").sink("b", "a", "c").graph()
+    after = FlowBuilder().source("a").sink("b", "a").graph()
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        runner, task = await _start(before, storage)
+        await runner.assembly.sources["a"].context.post([record(0)])
+        await asyncio.sleep(3)
+        await runner.assembly.sources["c"].context.post([record(1), record(2)])
+        task.cancel()
+        await asyncio.wait({task})
+        runner, task = await _start(after, storage)
+        await asyncio.sleep(0.1)
+        assert {"source_removed": 2} == runner.ledger.dropped
+        task.cancel()
+        await asyncio.wait({task})
+        async with running(after, storage=storage) as flow:
+            await asyncio.sleep(3)
+
+            assert ({"source_removed": 2}, 3) == (flow.runner.ledger.dropped, flow.runner.ledger.received)
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("before", ["source", "transform"])
+def test_a_node_that_becomes_a_source_or_stops_being_one_keeps_the_books_in_balance(before: str) -> None:
+    graphs = {
+        "source": FlowBuilder().source("a").source("n").sink("b", "a", "n").graph(),
+        "transform": FlowBuilder().source("a").node("n", Even, "a").sink("b", "n").graph(),
+    }
+    after = graphs["transform" if before == "source" else "source"]
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        async with running(graphs[before], storage=storage) as flow:
+            await flow.feed("a", record(1), record(2))
+            if before == "source":
+                await flow.feed("n", record(3))
+            await asyncio.sleep(1)
+        async with running(after, storage=storage) as flow:
+            await flow.feed("a", record(4))
+            await asyncio.sleep(1)
+
+            books = flow.runner.ledger
+            assert (0, 0, 4 if before == "source" else 3) == (books.balance, books.held, books.received)
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), JournalFull("full")])
+def test_the_flow_goes_on_when_the_disk_does_not_take_a_checkpoint(error: Exception) -> None:
+    async def scenario() -> None:
+        async with running(FlowBuilder().source("a").sink("b", "a").graph(), checkpoint_every=1.0) as flow:
+            store, saves = flow.runner.store, list[int]()
+            save = store.save
+
+            async def failing(checkpoint: Any, letters: Any) -> int:
+                saves.append(len(letters))
+                if len(saves) < 3:
+                    raise error
+                return await save(checkpoint, letters)
+
+            store.save = failing  # type: ignore[method-assign]
+            await flow.feed("a", record(1), Record(b"no JSON"))
+            await asyncio.sleep(1.5)
+            assert str(error) == flow.runner.checkpointer.error
+            await flow.feed("a", record(2))
+            await asyncio.sleep(5)
+
+            assert ([1, 2], 1) == (flow.payloads("b"), store.dead_letter_count)
+            assert flow.runner.checkpointer.error is None
+            assert [1, 1, 1] == saves
+
+    run_virtual(scenario())
+
+
+def test_any_other_error_while_saving_ends_the_flow_for_a_new_start() -> None:
+    async def scenario() -> None:
+        async with running(FlowBuilder().source("a").sink("b", "a").graph(), checkpoint_every=1.0) as flow:
+
+            async def failing(*_: Any) -> int:
+                raise ValueError("bug")
+
+            flow.runner.store.save = failing  # type: ignore[method-assign]
+            await flow.feed("a", record(1))
+            await asyncio.sleep(5)
+
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        run_virtual(scenario())
+
+
+def test_many_dead_letters_do_not_wait_for_a_sink_that_stalls() -> None:
+    async def scenario() -> None:
+        builder = FlowBuilder().source("a").node("even", Even, "a").sink("b", "even").sink("stalled", "a")
+        graph = builder.graph()
+        storage = _storage()
+        await storage.open()
+        runner, task = await _start(graph, storage)
+        stalled = runner.assembly.sinks["stalled"].node
+        assert isinstance(stalled, Keep)
+        stalled.gate.clear()
+        add, failures = storage.store.add_dead_letters, [OSError("not now")]
+
+        async def failing(letters: Any) -> None:
+            if failures:
+                raise failures.pop()
+            await add(letters)
+
+        storage.store.add_dead_letters = failing  # type: ignore[method-assign]
+        for _ in range(3):
+            await runner.assembly.sources["a"].context.post([record("bad")] * EARLY_FLUSH)
+            await asyncio.sleep(10)
+        assert len(runner.checkpointer.dead_letters) < EARLY_FLUSH
+        assert storage.store.dead_letter_count >= 2 * EARLY_FLUSH
+        task.cancel()
+        await asyncio.wait({task})
+        async with running(graph, storage=storage) as flow:
+            await asyncio.sleep(5)
+
+            assert 3 * EARLY_FLUSH == flow.runner.ledger.dead_lettered
+        assert 3 * EARLY_FLUSH == storage.store.dead_letter_count
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_with_a_stalled_sink_leaves_everything_to_the_journal_and_a_restart_writes_it() -> None:
+    graph = FlowBuilder().source("a").node("later", Later, "a").sink("b", "later", "a").graph()
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        async with running(graph, storage=storage) as flow:
+            flow.sink("b").gate.clear()
+            await flow.feed("a", *[record(number) for number in range(100)])
+            await asyncio.sleep(12)
+            assert [] == flow.payloads("b")
+        async with running(graph, storage=storage) as flow:
+            await asyncio.sleep(12)
+
+            assert sorted([*range(100), *range(100)]) == sorted(flow.payloads("b"))
+        await storage.close()
+
+    run_virtual(scenario())
