@@ -42,6 +42,7 @@ class Reloader:
         self._log = log
         self._digest = b""
         self._wanted = asyncio.Event()
+        self._forced = False
 
     def load(self) -> Loaded:
         """Read and check the files, and remember what they held."""
@@ -72,13 +73,15 @@ class Reloader:
             await asyncio.sleep(max(pause, HINTS_PAUSE))
 
     def want(self) -> None:
-        """Look at the files now."""
+        """Load the files now, though they may be the same: a variable or a file of secrets may not."""
+        self._forced = True
         self._wanted.set()
 
     async def check(self) -> None:
         """Carry over a change of the files, if there is one and it has settled."""
+        forced, self._forced = self._forced, False
         seen = await asyncio.to_thread(content_digest, self._paths)
-        if seen == self._digest:
+        if seen == self._digest and not forced:
             return
         await asyncio.sleep(SETTLE)
         if await asyncio.to_thread(content_digest, self._paths) == seen:
@@ -86,14 +89,15 @@ class Reloader:
 
     async def apply(self, loaded: Loaded) -> None:
         """Start, replace and remove flows so that what is valid runs."""
-        broken = {found.file for found in loaded.diagnostics if found.severity == "error"}
         for found in loaded.diagnostics:
             if found.severity == "error":
                 self._count("refused", f"{found.file}:{found.line}:{found.column}: {found.message}")
         for name, flow in list(self._supervisor.flows.items()):
-            if name not in loaded.graphs and flow.graph.file not in broken:
+            if name not in loaded.graphs and not _in_doubt(flow.graph.file, loaded):
                 await self._supervisor.remove(name)
                 self._count("applied")
+        for name in self._supervisor.refused.keys() - loaded.graphs.keys():
+            del self._supervisor.refused[name]
         for name, graph in loaded.graphs.items():
             running = self._supervisor.flows.get(name)
             if running is not None and running.graph.digest == graph.digest:
@@ -102,7 +106,7 @@ class Reloader:
                 if running is None:
                     self._supervisor.add(graph)
                 else:
-                    self._supervisor.replace(graph)
+                    await self._supervisor.replace(graph)
             except Exception as error:
                 self._count("failed", f"{graph.file}: {type(error).__name__}: {error}")
             else:
@@ -112,6 +116,16 @@ class Reloader:
         self.results[result] += 1
         if error is not None:
             self._log.error("reload " + result, error=error)
+
+
+def _in_doubt(file: str, loaded: Loaded) -> bool:
+    """Return whether a flow that was not loaded may still be meant: it is removed only when it is surely gone."""
+    errors = [found for found in loaded.diagnostics if found.severity == "error"]
+    if file in loaded.texts:
+        # Nothing came of its file: because of a mistake there, or in a connection that another file brings.
+        return bool(errors) and all(graph.file != file for graph in loaded.graphs.values())
+    missing = [Path(found.file) for found in errors if found.code == "FR060" or found.file == file]
+    return any(Path(file).is_relative_to(path) for path in missing)
 
 
 def content_digest(paths: Sequence[Path]) -> bytes:
