@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flowrunner.options import Duration, Size
+from flowrunner.options import Duration, PositiveDuration, Size
 
 
 class Settings(BaseSettings):
     """Everything that is not part of a flow. Durations are nanoseconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="FLOWRUNNER_", extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWRUNNER_", extra="ignore", validate_default=True, env_ignore_empty=True
+    )
 
     state_dir: Annotated[Path, Field(description="Journal, checkpoints, dead letters, last good flows.")] = (
         Path(".flowrunner")
@@ -25,7 +27,8 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     ] = 8080
     api_token: Annotated[
-        SecretStr | None, Field(description="Bearer token for everything but health and metrics.")
+        SecretStr | None,
+        Field(min_length=1, description="Bearer token for everything but health and metrics."),
     ] = None
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="`auto`: console on a terminal, else JSON.")
@@ -37,9 +40,11 @@ class Settings(BaseSettings):
         Size, Field(description="What the journal of one flow may take on disk.")
     ] = "1GiB"  # type: ignore[assignment]  # validated: becomes bytes
     journal_retention: Annotated[Duration, Field(description="How long processed records are kept.")] = "24h"  # type: ignore[assignment]  # validated: becomes nanoseconds
-    checkpoint_every: Annotated[Duration, Field(description="Time between two checkpoints.")] = "10s"  # type: ignore[assignment]  # validated: becomes nanoseconds
+    checkpoint_every: Annotated[PositiveDuration, Field(description="Time between two checkpoints.")] = "10s"  # type: ignore[assignment]  # validated: becomes nanoseconds
     shutdown_grace: Annotated[Duration, Field(description="Time from SIGTERM to the end.")] = "25s"  # type: ignore[assignment]  # validated: becomes nanoseconds
-    reload_poll: Annotated[Duration, Field(description="How often the flow files are looked at.")] = "1s"  # type: ignore[assignment]  # validated: becomes nanoseconds
+    reload_poll: Annotated[PositiveDuration, Field(description="How often the flow files are looked at.")] = (
+        "1s"  # type: ignore[assignment]  # validated: becomes nanoseconds
+    )
     instance: Annotated[
         str,
         Field(pattern=re.compile(r"^[A-Za-z0-9_-]{1,32}$"), description="First part of MQTT client ids."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,8 @@ from flowrunner.admin.metrics import metrics_text
 from flowrunner.admin.process import Process, notices, trouble
 from flowrunner.runtime.supervisor import Flow
 
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d*)?")
+
 
 def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     """Return the application.
@@ -23,7 +26,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     ``local`` says that the server listens on the loopback interface only: its routes are then open. Elsewhere all
     but ``/livez``, ``/readyz`` and ``/metrics`` need ``Authorization: Bearer TOKEN``, and answer 403 without a token.
     """
-    app = FastAPI(title="flowrunner", version=process.version, docs_url=None, redoc_url=None)
+    app = FastAPI(title="flowrunner", version=process.version, openapi_url=None)
     guard = Depends(_guard(token, local=local))
     listeners = Listeners(process)
 
@@ -61,7 +64,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     async def events() -> Response:
         """Send the numbers of all flows once a second (server-sent events)."""
         if listeners.full():
-            raise HTTPException(503, "too many pages are listening")
+            raise HTTPException(503, "too many pages are listening", headers={"Retry-After": "10"})
         return StreamingResponse(listeners.stream(), media_type="text/event-stream")
 
     @app.get("/", dependencies=[guard], response_class=HTMLResponse)
@@ -75,6 +78,11 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         if name not in page.ASSETS:
             raise HTTPException(404)
         return Response(page.asset(name), media_type=page.ASSETS[name], headers=page.HEADERS)
+
+    @app.get("/openapi.json", dependencies=[guard], include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        """Return the OpenAPI schema of these routes."""
+        return app.openapi()
 
     @app.post("/api/v1/reload", dependencies=[guard], status_code=202)
     async def reload() -> dict[str, str]:
@@ -110,7 +118,9 @@ def _guard(token: str | None, *, local: bool) -> Callable[[Request], Awaitable[N
 
 def _names_this_machine(request: Request) -> bool:
     """Refuse foreign names in ``Host``: a web page elsewhere must not reach us through its own DNS."""
-    return is_loopback(request.url.hostname or "")
+    # Not `request.url`: for a name that it does not like, one with `_` say, it takes our own address instead.
+    named = _HOST.fullmatch(request.headers.get("host", ""))
+    return named is not None and is_loopback(named["v6"] or named["name"])
 
 
 def _summary(flow: Flow) -> dict[str, Any]:

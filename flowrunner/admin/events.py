@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from flowrunner.admin.process import Process, notices, trouble
-from flowrunner.message import NANOSECONDS
+from flowrunner.message import NANOSECONDS, Message
 from flowrunner.runtime.supervisor import Flow
 
 PERIOD = 1.0
@@ -60,7 +60,14 @@ def _last(flow: Flow, node: str) -> list[str]:
     sink = flow.runner.assembly.sinks.get(node)
     if sink is None:
         return []
-    return [sink.node.show(message)[:SHOWN] for message in reversed(sink.last)]
+
+    def line(message: Message) -> str:
+        try:
+            return sink.node.show(message)[:SHOWN]
+        except Exception as error:
+            return f"cannot be shown: {type(error).__name__}"  # a node type's bug must not end the stream
+
+    return [line(message) for message in reversed(sink.last)]
 
 
 def _flow(flow: Flow, now: int) -> dict[str, Any]:

@@ -44,12 +44,15 @@ def trouble(process: Process) -> list[dict[str, str]]:
         found.append({"reason": "no valid flow is running"})
     running = {flow.graph.file for flow in process.supervisor.flows.values()}
     found += [_mistake(error) for error in _errors(process) if error.file not in running]
+    found += [{"flow": name, "reason": why} for name, why in process.supervisor.refused.items()]
     for name, flow in process.supervisor.flows.items():
         if flow.status != "running":
             found.append({"flow": name, "status": flow.status, "reason": flow.reason or "starting"})
             continue
         if flow.storage.journal.error is not None:
             found.append({"flow": name, "reason": f"journal: {flow.storage.journal.error}"})
+        if flow.runner.checkpointer.error is not None:
+            found.append({"flow": name, "reason": f"checkpoint: {flow.runner.checkpointer.error}"})
         parts = flow.runner.assembly
         named: list[tuple[str, str, Context | ConnectionContext]]
         named = [("connection", part.context.name, part.context) for part in parts.connections.values()]
@@ -57,7 +60,7 @@ def trouble(process: Process) -> list[dict[str, str]]:
         found += [
             {"flow": name, kind: part, "status": context.status, "reason": context.reason or ""}
             for kind, part, context in named
-            if _unready(kind, context)
+            if context.status in ("starting", "degraded", "failed")
         ]
     return found
 
@@ -75,8 +78,3 @@ def _errors(process: Process) -> list[Diagnostic]:
 def _mistake(error: Diagnostic) -> dict[str, str]:
     place = f"{error.file}:{error.line}:{error.column}"
     return {"file": place, "code": error.code, "reason": error.message}
-
-
-def _unready(kind: str, context: Context | ConnectionContext) -> bool:
-    """Return whether a node or a connection is in trouble; a connection must be up, a node not be down."""
-    return context.status in ("degraded", "failed") or (kind == "connection" and context.status == "starting")

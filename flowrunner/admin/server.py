@@ -28,9 +28,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         server.bind((host, port))
         server.listen(128)
-    except OSError:
+    except OSError as error:
         server.close()
-        raise
+        raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
     return server
 
 

@@ -125,16 +125,17 @@ def test_a_node_that_becomes_a_source_or_stops_being_one_keeps_the_books_in_bala
 def test_the_flow_goes_on_when_the_disk_does_not_take_a_checkpoint(error: Exception) -> None:
     async def scenario() -> None:
         async with running(FlowBuilder().source("a").sink("b", "a").graph(), checkpoint_every=1.0) as flow:
-            store, saves = flow.runner.store, list[int]()
+            saves = list[int]()
+            store: Any = flow.runner.store
             save = store.save
 
             async def failing(checkpoint: Any, letters: Any) -> int:
                 saves.append(len(letters))
                 if len(saves) < 3:
                     raise error
-                return await save(checkpoint, letters)
+                return int(await save(checkpoint, letters))
 
-            store.save = failing  # type: ignore[method-assign]
+            store.save = failing
             await flow.feed("a", record(1), Record(b"no JSON"))
             await asyncio.sleep(1.5)
             assert str(error) == flow.runner.checkpointer.error
@@ -155,7 +156,8 @@ def test_any_other_error_while_saving_ends_the_flow_for_a_new_start() -> None:
             async def failing(*_: Any) -> int:
                 raise ValueError("bug")
 
-            flow.runner.store.save = failing  # type: ignore[method-assign]
+            store: Any = flow.runner.store
+            store.save = failing
             await flow.feed("a", record(1))
             await asyncio.sleep(5)
 
@@ -173,14 +175,15 @@ def test_many_dead_letters_do_not_wait_for_a_sink_that_stalls() -> None:
         stalled = runner.assembly.sinks["stalled"].node
         assert isinstance(stalled, Keep)
         stalled.gate.clear()
-        add, failures = storage.store.add_dead_letters, [OSError("not now")]
+        store: Any = storage.store
+        add, failures = store.add_dead_letters, [OSError("not now")]
 
         async def failing(letters: Any) -> None:
             if failures:
                 raise failures.pop()
             await add(letters)
 
-        storage.store.add_dead_letters = failing  # type: ignore[method-assign]
+        store.add_dead_letters = failing
         for _ in range(3):
             await runner.assembly.sources["a"].context.post([record("bad")] * EARLY_FLUSH)
             await asyncio.sleep(10)

@@ -94,6 +94,11 @@ def _move_away(files: Files) -> None:
     shutil.move(files.folder, files.folder.with_name("away"))
 
 
+def _mistake_and_change(files: Files) -> None:
+    files.write("one.yaml", "version: 2")
+    files.write("two.yaml", flow("two", "x"))
+
+
 CHANGES: dict[str, tuple[Callable[[Files], Any], dict[str, int], dict[str, int]]] = {
     "nothing": (lambda f: None, {}, {"one": 1, "two": 1}),
     "a comment": (lambda f: f.write("one.yaml", flow("one") + "# new\n"), {}, {"one": 1, "two": 1}),
@@ -116,7 +121,7 @@ CHANGES: dict[str, tuple[Callable[[Files], Any], dict[str, int], dict[str, int]]
     "an empty file": (lambda f: f.write("one.yaml", ""), {"refused": 1}, {"one": 1, "two": 1}),
     "twice the name": (lambda f: f.write("c.yaml", flow("one")), {"refused": 2}, {"one": 1, "two": 1}),
     "a mistake and a change": (
-        lambda f: (f.write("one.yaml", "version: 2"), f.write("two.yaml", flow("two", "x"))),
+        _mistake_and_change,
         {"refused": 1, "applied": 1},
         {"one": 1, "two": 2},
     ),
