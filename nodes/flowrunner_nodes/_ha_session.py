@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import msgspec
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from flowrunner_nodes._ha_link import Link, LinkError, Lost, Refused
 from flowrunner_nodes._ha_socket import Socket, open_socket
@@ -75,6 +76,12 @@ class Session:
             await session.close()
             raise
         return session
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a command that is given now would be sent."""
+        socket = self._socket
+        return not self.lost.done() and socket is not None and socket.state is State.OPEN
 
     def server_time(self) -> int | None:
         """Return Home Assistant's clock to a second or two, in microseconds; ``None`` if it did not tell."""
