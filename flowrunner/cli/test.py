@@ -12,7 +12,7 @@ from flowrunner.cli.exits import EX_CONFIG, EX_USAGE, complain
 from flowrunner.clock import SystemClock
 from flowrunner.diagnostics import render_text
 from flowrunner.testing.junit import junit
-from flowrunner.testing.load import Suite, Suites, load_suites
+from flowrunner.testing.load import Suite, load_suites
 from flowrunner.testing.report import failure_text, outcome_line
 from flowrunner.testing.run import Outcome, run_suite
 from flowrunner.testing.update import NotUpdatable, update
@@ -28,7 +28,9 @@ def run_tests(paths: Sequence[Path], *, name: str, rewrite: bool, format: Format
     """
     loaded = load_suites(paths)
     if loaded.diagnostics:
-        return _refuse(loaded)
+        sys.stderr.write(_printable(render_text(loaded.diagnostics, loaded.texts, color=_color(sys.stderr))))
+    if loaded.failed:
+        return EX_USAGE if any(found.code == "FR060" for found in loaded.diagnostics) else EX_CONFIG
     clock = SystemClock()
     started = clock.monotonic()
     outcomes: list[Outcome] = []
@@ -46,11 +48,6 @@ def run_tests(paths: Sequence[Path], *, name: str, rewrite: bool, format: Format
     else:
         _say(_failures(outcomes) + _summary(outcomes, clock.monotonic() - started))
     return 0 if all(outcome.passed for outcome in outcomes) else 1
-
-
-def _refuse(loaded: Suites) -> int:
-    sys.stderr.write(_printable(render_text(loaded.diagnostics, loaded.texts, color=_color(sys.stderr))))
-    return EX_USAGE if any(found.code == "FR060" for found in loaded.diagnostics) else EX_CONFIG
 
 
 def _rewritten(suite: Suite, outcomes: Sequence[Outcome], name: str) -> list[Outcome]:

@@ -10,6 +10,7 @@ from flowrunner.options import format_duration
 from flowrunner.testing.compare import Difference
 from flowrunner.testing.model import FlowTest
 from flowrunner.testing.play import Played
+from flowrunner.testing.stand_in import FOR_GOOD
 from flowrunner.testing.yaml_text import duration_text
 
 
@@ -20,10 +21,9 @@ def hint(test: FlowTest, played: Played, graph: Graph, difference: Difference) -
     latest = max([test.expect[index].at or 0 for index in missing], default=0)
     if latest > played.end:
         return f"the test ends at {end}; let time go on with {_advance(latest)}"
-    refusal = next(
-        (each for each in played.refusals if each.sink == difference.place and each.end > played.end), None
-    )
-    if refusal is not None:
+    refusals = [each for each in played.refusals if each.sink == difference.place]
+    refusal = next((each for each in refusals if each.end > played.end), None)
+    if refusal is not None and refusal.status not in FOR_GOOD:
         until = duration_text(refusal.end)
         return f"the server refuses until {until}, and the test ends at {end}; add {_advance(refusal.end)}"
     if difference.count:
@@ -54,9 +54,6 @@ def _ends(id: str, counters: Counters, end: int) -> Iterator[str]:
         yield f"`{id}` filtered out {counters.filtered} of {count}"
     elif counters.errors:
         yield f"`{id}` failed on {counters.errors} of {count}; expect them at `{id}.errors` to see why"
-    elif counters.dropped:
-        reasons = ", ".join(f"{number} as {reason}" for reason, number in counters.dropped.items())
-        yield f"`{id}` dropped of {count}: {reasons}"
 
 
 def _advance(at: int) -> str:

@@ -49,8 +49,13 @@ class Suites(msgspec.Struct, frozen=True):
 
     suites: list[Suite]
     diagnostics: list[Diagnostic]
-    """Everything that keeps a test from being played, in test files, flows and recordings."""
+    """Everything that keeps a test from being played, in test files, flows and recordings, and warnings."""
     texts: dict[str, str]
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything keeps a test from being played."""
+        return any(found.severity == "error" for found in self.diagnostics)
 
 
 def load_suites(paths: Sequence[Path]) -> Suites:

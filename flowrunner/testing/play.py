@@ -21,7 +21,7 @@ from flowrunner.testing.virtual import VirtualClock, run_virtual
 
 CHECKPOINT_EVERY = 10.0
 """Seconds between two checkpoints in a test with a crash, as ``flowrunner run`` has by default."""
-SELDOM = 600.0
+SELDOM = 21_600.0
 """The same in a test without one, where only the journal's size depends on it."""
 GRACE = 2.0
 """Seconds after the end in which sinks may write what has reached them."""

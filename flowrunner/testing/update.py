@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from pydantic import ValidationError
 
-from flowrunner.config.tree import Mapping, Mark, Path, Scalar, Tree
+from flowrunner.config.document import parse
+from flowrunner.config.report import Report
+from flowrunner.config.tree import Mapping, Mark, Path, Scalar, Tree, plain
 from flowrunner.config.tree import Sequence as ListTree
 from flowrunner.diagnostics import split_lines
 from flowrunner.errors import FlowrunnerError
 from flowrunner.testing.compare import Difference, Pair
 from flowrunner.testing.match import as_expected
-from flowrunner.testing.model import Expectation
+from flowrunner.testing.model import Expectation, TestFile
 from flowrunner.testing.run import Outcome
 from flowrunner.testing.yaml_text import expectation_text, part_text
 
@@ -46,10 +50,21 @@ def update(outcomes: Sequence[Outcome]) -> int:
             raise NotUpdatable("an expectation stands in another one")
         text = text[: splice.start] + splice.text + text[splice.end :]
         last = splice.start
+    _check(text)
     old = suite.path.read_bytes()
     mark = codecs.BOM_UTF8 if old.startswith(codecs.BOM_UTF8) else b""
     suite.path.write_bytes(mark + text.encode())
     return len(splices)
+
+
+def _check(text: str) -> None:
+    """Raise :class:`NotUpdatable` for a text that is no test file any more."""
+    report = Report("")
+    document = parse(text, report)
+    try:
+        TestFile.model_validate(None if document.root is None else plain(document.root))
+    except ValidationError:
+        raise NotUpdatable("the result would not be a test file") from None
 
 
 class _Editor:
@@ -60,7 +75,8 @@ class _Editor:
         self._path: Path = ("tests", outcome.number, "expect")
         self._lines = split_lines(outcome.suite.text)
         self._offsets = _line_offsets(outcome.suite.text, self._lines)
-        self._list = self._find(())
+        root = outcome.suite.places.find(())
+        self._uses = Counter(() if root is None else _ids(root))
 
     def splices(self) -> Iterator[Splice]:
         """Yield the changes that make the test pass."""
@@ -126,10 +142,7 @@ class _Editor:
 
     def _find(self, path: Path) -> Tree:
         tree = self._outcome.suite.places.find((*self._path, *path))
-        around = self._list if path else tree
-        if tree is None or around is None or not (_order(around.start) <= _order(tree.start)):
-            raise NotUpdatable("the expectations are written with an alias")
-        if path and _order(tree.start) >= _order(_end(around)):
+        if tree is None or self._uses[id(tree)] > 1:
             raise NotUpdatable("the expectations are written with an alias")
         return tree
 
@@ -166,6 +179,14 @@ class _Editor:
 
     def _offset(self, mark: Mark) -> int:
         return self._offsets[mark.line] + mark.column
+
+
+def _ids(tree: Tree) -> Iterator[int]:
+    """Yield the identity of every value: what an alias repeats has that of its anchor."""
+    yield id(tree)
+    if not isinstance(tree, Scalar):
+        for value in tree.children():
+            yield from _ids(value)
 
 
 def _line_offsets(text: str, lines: Sequence[str]) -> list[int]:
