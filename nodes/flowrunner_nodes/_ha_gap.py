@@ -72,6 +72,8 @@ class Filler:
     def _hand_on_rows(self) -> None:
         gaps = self._feed.gaps
         rows = [(row, entity) for entity, gap in gaps.items() for row in gap.rows]
+        # A snapshot that is found already is due now; when its gap is settled, it is known not to be new.
+        rows += [(gap.snapshot, entity) for entity, gap in gaps.items() if gap.complete]
         for row, entity in sorted(rows, key=lambda item: item[0].updated):
             self._feed.offer(entity, row, "history")
             gaps[entity].start = gaps[entity].since = row.updated

@@ -75,12 +75,12 @@ class Hub:
         """Wait as long as Home Assistant has refused this very token."""
         _, until = _refused.get(self._token, (0, 0.0))
         pause = until - asyncio.get_running_loop().time()
-        if pause > 0:
-            self._context.report(
-                "failed",
-                f"Home Assistant has refused this token; the next attempt is in {pause / 60:.0f} min",
-            )
-            await asyncio.sleep(pause)
+        if pause <= 0:
+            return
+        if self._context.status != "failed":
+            words = f"Home Assistant has refused this token; the next attempt is in {pause / 60:.0f} min"
+            self._context.report("failed", words)
+        await asyncio.sleep(pause)
 
     async def _connect_once(self) -> tuple[LinkError, float]:
         """Connect, serve until the connection is lost; return why and how many seconds it lived."""

@@ -39,6 +39,7 @@ class _Frame(msgspec.Struct):
 
 _ONE = msgspec.json.Decoder(_Frame)
 _MANY = msgspec.json.Decoder(list[_Frame])
+_UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 
 
 class Session:
@@ -211,11 +212,24 @@ class Session:
     def _on_text(self, text: bytes) -> None:
         try:
             frames = _MANY.decode(text) if text.startswith(b"[") else [_ONE.decode(text)]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._counts["malformed"] += 1
-            return
+        except _UNREADABLE:
+            frames = self._read_one_by_one(text)
         for frame in frames:
             self._on_frame(frame)
+
+    def _read_one_by_one(self, text: bytes) -> list[_Frame]:
+        """Return what can be read of a text that cannot be read as a whole."""
+        frames = []
+        try:
+            parts = msgspec.json.decode(text, type=list[msgspec.Raw])
+        except _UNREADABLE:
+            parts = [msgspec.Raw(b"")]
+        for part in parts:
+            try:
+                frames.append(_ONE.decode(part))
+            except _UNREADABLE:
+                self._counts["malformed"] += 1
+        return frames
 
     def _on_frame(self, frame: _Frame) -> None:
         if frame.type == "event":
@@ -231,7 +245,7 @@ class Session:
             return
         try:
             listener(frame.event)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
+        except _UNREADABLE:
             self._counts["malformed"] += 1
 
     def _on_result(self, frame: _Frame) -> None:
@@ -264,16 +278,16 @@ def _fail(answer: asyncio.Future[msgspec.Raw], error: Exception) -> None:
 
 def _why(socket: Socket) -> LinkError:
     code, reason = socket.close_code, socket.close_reason
-    if code == 1009:
+    if socket.protocol.close_sent is not None and socket.protocol.close_sent.code == 1009:
         return LinkError("a message of Home Assistant is longer than `max_size`; raise it", operator=True)
     words = f" ({code}{' ' + reason if reason else ''})" if code not in (None, 1000, 1006) else ""
     return LinkError(f"the connection was closed{words}")
 
 
 def _date_of(socket: Socket) -> int | None:
-    date = socket.response.headers.get("Date") if socket.response is not None else None
+    dates = [] if socket.response is None else socket.response.headers.get_all("Date")
     try:
-        return None if date is None else int(parsedate_to_datetime(date).timestamp()) * 1_000_000
+        return int(parsedate_to_datetime(dates[0]).timestamp()) * 1_000_000 if dates else None
     except ValueError:
         return None
 

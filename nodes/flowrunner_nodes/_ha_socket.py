@@ -146,7 +146,10 @@ async def open_socket(link: Link, on_text: Callable[[bytes], None]) -> Socket:
 
 
 def _tls(link: Link) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=link.ca)
+    try:
+        context = ssl.create_default_context(cafile=link.ca)
+    except OSError as error:
+        raise LinkError(f"the file of `tls.ca` cannot be used: {error}", operator=True) from None
     if link.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -145,8 +146,12 @@ def _expand(state: Compressed) -> State:
 
 
 def micros(seconds: float) -> int:
-    """Return seconds as whole microseconds: what the float was made from."""
-    return round(seconds * 1e6)
+    """Return seconds as whole microseconds, rounded as Home Assistant does it for its own `last_updated`.
+
+    The float is finer than a microsecond: ``round(seconds * 1e6)`` is another number for one time of eight.
+    """
+    fraction, whole = math.modf(seconds)
+    return int(whole) * 1_000_000 + round(fraction * 1e6)
 
 
 def micros_of(text: str) -> int:

@@ -88,9 +88,10 @@ class Flow:
     def up(self) -> bool:
         return self.context.up and all(journal.status == "running" for journal in self.journals.values())
 
-    async def reconnected(self, times: int) -> None:
-        """Wait until the connection was made anew so often, and all nodes have subscribed again."""
-        await until(lambda: self.context.reconnects == times and self.up())
+    async def reconnected_again(self) -> None:
+        """Wait until the connection was made anew, and all nodes have subscribed again."""
+        await until(lambda: not self.up())
+        await until(self.up)
 
     def logged(self) -> str:
         """Return all that was logged, by the connection and the nodes."""

@@ -10,6 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from email.utils import formatdate
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
@@ -118,6 +119,7 @@ class FakeHomeAssistant:
             "127.0.0.1",
             self.port,
             process_request=self._answer_http,
+            process_response=self._date,
             ssl=self._tls,
             compression="deflate",
             max_size=None,
@@ -232,6 +234,11 @@ class FakeHomeAssistant:
         if request.path != self.path:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "no such page\n")
         return None
+
+    def _date(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
+        """Let the clock of the server be its own."""
+        response.headers.pop("Date", None)
+        response.headers["Date"] = formatdate(self.now, usegmt=True)
 
     async def _serve(self, socket: ServerConnection) -> None:
         client = Client(socket, most_pending=self.most_pending)
