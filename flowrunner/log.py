@@ -11,7 +11,7 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -25,8 +25,10 @@ QUEUE = 10_000
 class Writer:
     """Writes lines to a stream from a thread of its own."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, notice: Callable[[int], str]) -> None:
+        """``notice`` makes the line that tells how many were dropped."""
         self.dropped = 0
+        self._notice = notice
         self._stream = stream
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -52,7 +54,7 @@ class Writer:
         while (line := self._lines.get()) is not None:
             dropped, self.dropped = self.dropped, 0
             try:
-                self._stream.write(f"{line}\n" if not dropped else f"{line}\n({dropped} log lines dropped)\n")
+                self._stream.write(f"{line}\n{self._notice(dropped)}\n" if dropped else f"{line}\n")
                 if self._lines.empty():
                     self._stream.flush()
             except (OSError, ValueError):
@@ -107,13 +109,19 @@ def configure(
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
-    writer = Writer(stream)
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+    def notice(dropped: int) -> str:
+        event = {"level": "warning", "event": "log lines dropped", "lines": dropped}
+        return str(render(None, "warning", _in_order(None, "warning", stamp(None, "warning", event))))
+
+    writer = Writer(stream, notice)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             Repeats(clock),
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            stamp,
             _in_order,
             render,
         ],
@@ -130,7 +138,10 @@ def _adopt_standard_logging(level: str) -> None:
 
     class Adopt(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name)
+            level = max(
+                logging.DEBUG, min(record.levelno // 10 * 10, logging.CRITICAL)
+            )  # those that have a name
+            structlog.get_logger().log(level, record.getMessage(), logger=record.name)
 
     root = logging.getLogger()
     root.handlers = [Adopt()]
