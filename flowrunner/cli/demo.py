@@ -33,10 +33,10 @@ def demo(given: Mapping[str, Any]) -> int:
         with as_file(files("flowrunner.demo") / "climate.yaml") as example:
             shutil.copyfile(example, flow)
     port = _free_port()
-    host, http_port = given.get("http_host", "127.0.0.1"), given.get("http_port", 8080)
+    host, http_port = given.get("http_host", "127.0.0.1"), given.get("http_port", 8080) or _free_port()
     database = FOLDER / "climate.sqlite"
     os.environ |= {"DEMO_BROKER": f"mqtt://127.0.0.1:{port}", "DEMO_DATABASE": str(database)}
-    settings = {"state_dir": FOLDER / "state", "log_level": "warning", **given}
+    settings = {"state_dir": FOLDER / "state", "log_level": "warning", **given, "http_port": http_port}
     page = f"http://{host}:{http_port}/"
     sys.stdout.write(
         _TEXT.format(broker=f"127.0.0.1:{port}", page=page, database=database, flow=flow, folder=FOLDER)

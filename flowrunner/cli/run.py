@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import os
@@ -20,6 +21,7 @@ from flowrunner import log as logging
 from flowrunner.admin.app import create_app, is_loopback
 from flowrunner.admin.process import Process
 from flowrunner.admin.server import listen, serve
+from flowrunner.cli.exits import EX_CONFIG, complain
 from flowrunner.clock import Clock, SystemClock
 from flowrunner.diagnostics import render_text
 from flowrunner.message import NANOSECONDS
@@ -29,9 +31,6 @@ from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Supervisor
 from flowrunner.settings import Settings
 
-EX_CONFIG = 78
-"""sysexits.h: the configuration is wrong."""
-EX_USAGE = 2
 DRAIN_SHARE = 0.8
 """What the flows get of the grace; the rest is for closing files and answering the last requests."""
 
@@ -51,20 +50,15 @@ def run(
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            text = problem["msg"].replace("{name}", name.lower())
-            _say(f"setting FLOWRUNNER_{name}: {text}")
-        return EX_USAGE
+        return max(_complain_of(problem) for problem in error.errors(include_url=False, include_input=False))
     clock = SystemClock()
     logger = logging.configure(clock, settings.log_format, settings.log_level)
-    try:
-        lock = _lock(settings.state_dir)
-        listening = listen(settings.http_host, settings.http_port)
-    except OSError as error:
-        _say(str(error))
-        return EX_USAGE
-    with lock, listening:
+    with contextlib.ExitStack() as taken:
+        try:
+            taken.enter_context(_lock(settings.state_dir))
+            listening = taken.enter_context(listen(settings.http_host, settings.http_port))
+        except OSError as error:
+            return complain(str(error), help="set another with --state-dir, --http-host or --http-port")
         running = Running(paths, settings, clock, logger, once=once)
         return asyncio.run(running.main(listening, beside))
 
@@ -157,8 +151,10 @@ class Running:
             self.supervisor.hurry()
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"flowrunner: {text}\n")
+def _complain_of(problem: Any) -> int:
+    name = "_".join(str(part) for part in problem["loc"])
+    text = problem["msg"].replace("{name}", name)
+    return complain(f"setting FLOWRUNNER_{name.upper()}: {text}", help=problem.get("ctx", {}).get("help"))
 
 
 def _tidy_memory() -> None:
