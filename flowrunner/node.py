@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import traceback
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
@@ -207,6 +208,8 @@ class ConnectionContext:
         """A name of this installation that survives restarts: what stable client ids begin with."""
         self.up = False
         self.reconnects = 0
+        self.counts: Counter[str] = Counter()
+        """What happened to the connection that is worth knowing, by a fixed word of its type: exported as metrics."""
         self.status: Status = "starting"
         self.reason: str | None = None
 

@@ -54,6 +54,7 @@ class _Metrics(Collector):
         yield from _books(flows)
         yield from _progress(flows, self._process.clock.now())
         yield from _connections(flows)
+        yield from _losses(flows)
         yield from _versions(flows, self._process)
 
     def describe(self) -> list[Metric]:
@@ -185,12 +186,42 @@ def _connections(flows: _Flows) -> Iterator[Metric]:
     reconnects = CounterMetricFamily(
         "flowrunner_connection_reconnects", "How often a connection was made anew.", labels=labels
     )
+    events = CounterMetricFamily(
+        "flowrunner_connection_events", "What happened to a connection, by kind.", labels=[*labels, "reason"]
+    )
     for name, flow in flows:
         for connection in flow.runner.assembly.connections.values():
-            values = [name, connection.context.name]
-            up.add_metric(values, float(connection.context.up))
-            reconnects.add_metric(values, connection.context.reconnects)
-    yield from (up, reconnects)
+            context = connection.context
+            values = [name, context.name]
+            up.add_metric(values, float(context.up))
+            reconnects.add_metric(values, context.reconnects)
+            for reason, count in context.counts.items():
+                events.add_metric([*values, reason], count)
+    yield from (up, reconnects, events)
+
+
+def _losses(flows: _Flows) -> Iterator[Metric]:
+    letters = GaugeMetricFamily(
+        "flowrunner_dead_letters", "Messages in the dead-letter store.", labels=["flow"]
+    )
+    purged = CounterMetricFamily(
+        "flowrunner_dead_letters_purged", "Dead letters deleted for want of room.", labels=["flow"]
+    )
+    damaged = CounterMetricFamily(
+        "flowrunner_journal_damaged_records",
+        "Records lost with broken files of the journal.",
+        labels=["flow"],
+    )
+    files = CounterMetricFamily(
+        "flowrunner_state_damaged_files", "Files and checkpoints found broken.", labels=["flow"]
+    )
+    for name, flow in flows:
+        store, damage = flow.storage.store, flow.storage.journal.damaged
+        letters.add_metric([name], store.dead_letter_count)
+        purged.add_metric([name], store.purged)
+        damaged.add_metric([name], damage.entries)
+        files.add_metric([name], damage.files + store.damaged)
+    yield from (letters, purged, damaged, files)
 
 
 def _versions(flows: _Flows, process: Process) -> Iterator[Metric]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections import Counter
 
 import msgspec
 
@@ -39,7 +38,7 @@ class Hub:
     """Keeps a session open and hands it to whoever needs one."""
 
     def __init__(self, link: Link, context: ConnectionContext) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts = context.counts
         """What happened to the connection: ``malformed``, ``late_answers``, ``unserialisable`` …"""
         self.registry = Registry(self.counts)
         self._link = link

@@ -36,7 +36,7 @@ class Hub:
     """Keeps a flow connected to a broker and its nodes' inboxes filled."""
 
     def __init__(self, settings: Settings, context: ConnectionContext) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts = context.counts
         """What happened to the connection: ``unrouted``, ``malformed``, ``too_large``, ``session_lost`` …"""
         self._settings = settings
         self._context = context
