@@ -14,7 +14,7 @@ from flowrunner_nodes._ha_seen import Cursor, Seen
 from flowrunner_nodes._ha_selection import Selection
 from flowrunner_nodes._ha_states import NO_VALUE, Change, State, written
 
-HELD = 50_000
+HELD = 16_384
 """States that wait for the gap before them to be filled; beyond them the oldest are dropped and counted."""
 
 MARGIN = 90_000_000
@@ -109,12 +109,11 @@ class Feed:
                 self._counters.drop("buffer_full")
 
     def settle(self, entities: Iterable[str]) -> None:
-        """Hand on, in time order, what was missed of these entities and what has come since."""
+        """Hand on, in time order, the states these entities had at the reconnect and what has come since."""
         states: list[tuple[State, str, Origin]] = []
         for entity in entities:
             gap = self.gaps.pop(entity)
             self._held -= len(gap.held)
-            states += [(row, entity, "history") for row in gap.rows]
             states.append((gap.snapshot, entity, "history" if gap.complete else "resync"))
             states += [(state, entity, "live") for state in gap.held]
         for state, entity, origin in sorted(states, key=lambda item: item[0].updated):

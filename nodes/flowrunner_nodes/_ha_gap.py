@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import batched
 from typing import Any
 
@@ -64,20 +65,22 @@ class Filler:
             end = start + SLICE
             for entities in batched(list(gaps), ENTITIES):
                 await self._read(session, entities, start, end)
-            self._hand_on_rows()
-            await self._outbox.room()
+            await self._hand_on_rows(gaps)
             start = end - _OVERLAP
         return start
 
-    def _hand_on_rows(self) -> None:
-        gaps = self._feed.gaps
+    async def _hand_on_rows(self, entities: Iterable[str]) -> None:
+        """Hand on what was read, in time order, no faster than the journal takes it."""
+        gaps = {entity: self._feed.gaps[entity] for entity in entities}
         rows = [(row, entity) for entity, gap in gaps.items() for row in gap.rows]
         # A snapshot that is found already is due now; when its gap is settled, it is known not to be new.
         rows += [(gap.snapshot, entity) for entity, gap in gaps.items() if gap.complete]
         for row, entity in sorted(rows, key=lambda item: item[0].updated):
+            await self._outbox.room()
             self._feed.offer(entity, row, "history")
             gaps[entity].start = gaps[entity].since = row.updated
-            gaps[entity].rows.clear()
+        for gap in gaps.values():
+            gap.rows.clear()
 
     async def _look_until_complete(self, session: Session, start: int) -> None:
         """Look again and again until the recorder has what Home Assistant had at the reconnect."""
@@ -88,11 +91,11 @@ class Filler:
             for entities in batched(list(gaps), ENTITIES):
                 await self._look(session, entities, start)
             if last_look:
+                await self._hand_on_rows(gaps)
                 self._give_up(list(gaps))
             elif gaps:
                 await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
                 pause *= 2
-            await self._outbox.room()
 
     async def _look(self, session: Session, entities: tuple[str, ...], start: int) -> None:
         """Read the history of some entities; settle the gaps that it closes, and those that it never will."""
@@ -107,6 +110,7 @@ class Filler:
             for entity in entities
             if not gaps[entity].complete and gaps[entity].snapshot.updated < newest
         ]
+        await self._hand_on_rows([*complete, *passed])
         for entity in complete:
             self._note(entity, gaps[entity].missing)
         self._feed.settle(complete)
@@ -141,8 +145,7 @@ class Filler:
         """Settle gaps with what there is, and note what is missing between it and the present state."""
         for entity in entities:
             gap = self._feed.gaps[entity]
-            last = max([gap.since, *(row.updated for row in gap.rows)])
-            self._note(entity, gap.missing + max(0, gap.snapshot.updated - last), anyway=True)
+            self._note(entity, gap.missing + max(0, gap.snapshot.updated - gap.since), anyway=True)
         self._feed.settle(entities)
 
     def _note(self, entity: str, missing: int, *, anyway: bool = False) -> None:

@@ -104,16 +104,16 @@ class Session:
             self._fail(LinkError("the connection is closed"))
             await self._socket.close()
 
-    async def call(self, type: str, *, timeout: float = TIMEOUT, **fields: Any) -> Any:
+    async def call(self, type: str, *, timeout: float | None = None, **fields: Any) -> Any:
         """Give a command and return its result.
 
         Raises :class:`Refused` for an error, :class:`Lost` when no answer came.
         """
         return msgspec.json.decode(await self.call_raw(type, timeout=timeout, **fields))
 
-    async def call_raw(self, type: str, *, timeout: float = TIMEOUT, **fields: Any) -> msgspec.Raw:
+    async def call_raw(self, type: str, *, timeout: float | None = None, **fields: Any) -> msgspec.Raw:
         """Give a command and return its result as JSON text."""
-        return await self._ask(self._next(), {"type": type, **fields}, timeout)
+        return await self._ask(self._next(), {"type": type, **fields}, timeout or TIMEOUT)
 
     async def subscribe(self, listener: Listener, type: str, **fields: Any) -> int:
         """Subscribe, and call ``listener`` with each event from now on; return the subscription's number.

@@ -137,23 +137,18 @@ class Config(NodeOptions):
         ),
     ] = "skip"
     history: Annotated[
-        Duration,
-        Field(description="The longest gap that is filled from the history; 0s for none.", examples=["1d"]),
+        Duration, Field(description="The longest gap to fill from the history; 0s for none.", examples=["1d"])
     ] = "1d"  # type: ignore[assignment]  # read like a user's
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.event != "state_changed" and self.trigger is not None:
             raise option_error("FR025", "`event` and `trigger` exclude each other", help="use two nodes")
-        if self.of_states:
-            return self
-        for name in ("entities", "exclude", "domains", "device_classes", "areas", "labels"):
-            if getattr(self, name):
-                raise option_error(
-                    "FR025",
-                    f"`{name}` selects states, and this node receives something else",
-                    help="leave it out, or use another node for states",
-                )
+        selection = ("entities", "exclude", "domains", "device_classes", "areas", "labels")
+        given = [name for name in selection if getattr(self, name)]
+        if given and not self.of_states:
+            text = f"`{given[0]}` selects states, and this node receives something else"
+            raise option_error("FR025", text, help="leave it out, or use another node for states")
         return self
 
     @property
@@ -195,7 +190,6 @@ class HaIn(Source[Config]):
             await asyncio.wait([session.lost], timeout=_REFUSED_PAUSE)
 
     def _following(self) -> States | Events:
-        """Begin where the journal ends."""
         if self.config.of_states:
             from flowrunner_nodes._ha_following import States
 

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from flowrunner_nodes import _ha_following, _ha_gap, _ha_hub, _ha_outbox, _ha_registry, ha_in
+from flowrunner_nodes import (
+    _ha_feed,
+    _ha_following,
+    _ha_gap,
+    _ha_hub,
+    _ha_outbox,
+    _ha_registry,
+    _ha_seen,
+    _ha_session,
+    ha_in,
+)
 from tests.nodes.ha_harness import running, until
 from tests.servers.fake_home_assistant import START, FakeHomeAssistant
 
@@ -367,6 +377,148 @@ async def test_a_restart_of_home_assistant_writes_values_again(
         await until(lambda: flow["a"].states[-1] == "22")
 
     assert ["21", *after] == flow["a"].states
+
+
+async def test_a_restart_of_both_emits_only_what_is_new(home: FakeHomeAssistant) -> None:
+    for entity in ("sensor.a", "sensor.b"):
+        home.set(entity, "21", ATTRIBUTES)
+    async with running(home, {"a": {}}) as before:
+        await until(lambda: len(before["a"].saved) == 2)
+    home.restart(["sensor.a", "sensor.b"])
+    home.come_up()
+    home.set("sensor.b", "22")
+    async with running(home, {"a": {}}, cursors=before.cursors()) as after:
+        await until(lambda: after["a"].saved)
+        await asyncio.sleep(0.05)
+
+    assert [("sensor.b", "22", "21")] == [
+        (payload["entity_id"], payload["state"], payload["old_state"]) for payload in after["a"].payloads
+    ]
+
+
+async def test_of_very_many_entities_the_most_silent_are_forgotten(
+    home: FakeHomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ha_seen, "LIMIT", 10)
+    for number in range(30):
+        home.set(f"sensor.n{number}", "1")
+    async with running(home, {"a": {}}) as flow:
+        await until(lambda: len(flow["a"].saved) == 30)
+
+    assert [f"sensor.n{number}" for number in range(21, 30)] == sorted(flow["a"].cursor["entities"])
+
+
+async def test_what_is_held_while_a_gap_is_filled_is_bounded(
+    home: FakeHomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ha_feed, "HELD", 5)
+    numbers(home, 0, 1)
+    async with running(home, {"a": {}}) as flow:
+        await until(lambda: flow["a"].saved)
+        await home.stop()
+        home.commits = False
+        numbers(home, 1, 3)
+        await home.start()
+        await flow.reconnected_again()
+        numbers(home, 3, 13)
+        await until(lambda: flow["a"].counters.dropped)
+        home.commit()
+        await until(lambda: len(flow["a"].saved) == 8)
+
+    assert texts(0, 8) == flow["a"].states
+    assert {"buffer_full": 5} == flow["a"].counters.dropped
+
+
+async def test_a_long_history_waits_for_the_journal(
+    home: FakeHomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ha_outbox, "LIMIT", 10)
+    numbers(home, 0, 1)
+    async with running(home, {"a": {}}) as before:
+        await until(lambda: before["a"].saved)
+    cursors = before.cursors()
+    cursors["a"]["contact"] = int(START * 1e6)
+    for hour in range(5):
+        for number in range(8):
+            home.set("sensor.a", str(hour * 8 + number + 1), at=START + hour * 3600 + number + 1)
+    async with running(home, {"a": {}}, cursors=cursors) as after:
+        after["a"].full = True
+        await until(lambda: after["a"].status == "degraded")
+        await asyncio.sleep(0.05)
+        after["a"].full = False
+        await until(lambda: len(after["a"].saved) == 40)
+
+    assert texts(1, 41) == after["a"].states
+
+
+async def test_a_server_that_does_not_tell_the_time_is_asked_for_all_since_the_last_change(
+    home: FakeHomeAssistant,
+) -> None:
+    home.tells_date = False
+    numbers(home, 0, 1)
+    async with running(home, {"a": {}}) as flow:
+        await until(lambda: flow["a"].saved)
+        await home.stop()
+        numbers(home, 1, 10)
+        await home.start()
+        await until(lambda: len(flow["a"].saved) == 10)
+
+    assert texts(0, 10) == flow["a"].states
+    assert flow["a"].cursor["contact"] is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "subscribe_entities",
+        "config/entity_registry/list",
+        "history/history_during_period",
+        "supported_features",
+        "get_config",
+    ],
+)
+async def test_an_answer_that_does_not_come_is_asked_for_again(
+    home: FakeHomeAssistant, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(_ha_session, "TIMEOUT", 0.05)
+    monkeypatch.setattr(_ha_registry, "RETRY", 0.02)
+    numbers(home, 0, 1)
+    async with running(home, {"a": {}}) as before:
+        await until(lambda: before["a"].saved)
+    numbers(home, 1, 10)
+    home.deaf = {command}
+    home.received.clear()
+    async with running(home, {"a": {}}, up=False, cursors=before.cursors()) as after:
+        await until(lambda: home.commands(command))
+        await asyncio.sleep(0.15)
+        home.deaf = set()
+        await until(lambda: len(after["a"].saved) == 9)
+
+    assert texts(1, 10) == after["a"].states
+
+
+async def test_a_user_who_may_not_subscribe_is_told_so(home: FakeHomeAssistant) -> None:
+    home.forbidden = {"subscribe_entities"}
+    async with running(home, {"a": {}}, up=False) as flow:
+        await until(lambda: flow["a"].status == "failed")
+
+    assert "Unauthorized (unauthorized)" in flow.logged()
+
+
+async def test_a_connection_that_is_lost_while_subscribing_is_made_again(home: FakeHomeAssistant) -> None:
+    home.deaf = {"subscribe_entities", "config/area_registry/list"}
+    async with running(home, {"a": {}}, up=False) as flow:
+        await until(lambda: home.commands("config/area_registry/list"))
+        home.cut()
+        await until(lambda: len(home.commands("config/area_registry/list")) == 2)
+        home.deaf = {"subscribe_entities"}
+        home.cut()
+        await until(lambda: home.commands("subscribe_entities"))
+        home.deaf = set()
+        home.cut()
+        await until(flow.up)
+
+    assert 4 == home.auths
 
 
 async def test_unavailable_is_left_out_unless_it_is_kept(home: FakeHomeAssistant) -> None:

@@ -190,6 +190,21 @@ async def test_a_server_that_says_nothing_is_given_up(
         assert "says nothing" in await why(flow, "degraded")
 
 
+async def test_a_server_that_speaks_another_language_is_told(home: FakeHomeAssistant) -> None:
+    home.greeting = "auth_hello"
+    async with running(home, {"a": {}}, up=False) as flow:
+        assert "not what Home Assistant says first: 'auth_hello'" in await why(flow, "failed")
+
+
+async def test_a_client_that_is_thrown_out_comes_back(home: FakeHomeAssistant) -> None:
+    home.kicks = True
+    async with running(home, {"a": {}}, up=False) as flow:
+        await until(lambda: home.auths == 3)
+        assert "closed" in await why(flow, "degraded")
+        home.kicks = False
+        await until(flow.up)
+
+
 async def test_a_handshake_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ha_socket, "OPEN_TIMEOUT", 0.05)
 

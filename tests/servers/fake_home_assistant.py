@@ -80,6 +80,12 @@ class FakeHomeAssistant:
         self.token = TOKEN
         self.missing: set[str] = set()
         """Commands that this version does not know."""
+        self.forbidden: set[str] = set()
+        """Commands that this user may not give."""
+        self.greeting = "auth_required"
+        self.tells_date = True
+        self.kicks = False
+        """Whether a client is thrown out as soon as it has authenticated: its token was revoked."""
         self.filters = True
         """Whether ``subscribe_entities`` knows ``include`` and ``exclude``."""
         self.most_pending = 4096
@@ -238,6 +244,8 @@ class FakeHomeAssistant:
     def _date(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
         """Let the clock of the server be its own."""
         response.headers.pop("Date", None)
+        if not self.tells_date:
+            return
         response.headers["Date"] = formatdate(self.now, usegmt=True)
 
     async def _serve(self, socket: ServerConnection) -> None:
@@ -246,7 +254,7 @@ class FakeHomeAssistant:
             if self.silent:
                 await socket.wait_closed()
                 return
-            if not await self._authenticate(socket):
+            if not await self._authenticate(socket) or self.kicks:
                 return
             self.clients.append(client)
             writer = asyncio.create_task(client.write())
@@ -261,7 +269,7 @@ class FakeHomeAssistant:
                     writer.exception()
 
     async def _authenticate(self, socket: ServerConnection) -> bool:
-        await socket.send(json.dumps({"type": "auth_required", "ha_version": self.version}))
+        await socket.send(json.dumps({"type": self.greeting, "ha_version": self.version}))
         answer = json.loads(await socket.recv())
         self.auths += 1
         if answer != {"type": "auth", "access_token": self.token}:
@@ -298,6 +306,8 @@ class FakeHomeAssistant:
 
     def _run(self, client: Client, number: int, command: dict[str, Any]) -> Any:
         kind = command["type"]
+        if kind in self.forbidden:
+            raise Refusal("unauthorized", "Unauthorized")
         if kind in self.missing:
             raise Refusal("unknown_command", "Unknown command.")
         if kind == "supported_features":
