@@ -198,6 +198,7 @@ def test_the_status_in_the_readme_is_what_is_there() -> None:
 
     assert {type.name for type in installed_nodes()} == set(re.findall(r"`(\w+)`", nodes))
     names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    names |= {str(group.name) for group in app.registered_groups}
     assert names == set(re.findall(r"`(\w+)`", commands))
 
 
