@@ -147,6 +147,25 @@ async def test_events_and_triggers_come_as_home_assistant_has_them(home_assistan
     )
 
 
+async def test_states_need_no_administrator_and_triggers_do(home_assistant: HomeAssistant) -> None:
+    settings = {**options(home_assistant), "token": await home_assistant.add_user("reader")}
+    await home_assistant.set("sensor.a", "1")
+    nodes: dict[str, dict[str, Any]] = {"a": {"entities": ["sensor.a"]}, "b": {"event": "component_loaded"}}
+    async with running(None, nodes, **settings) as before:
+        await until(lambda: before["a"].saved)
+    for number in range(2, 10):
+        await home_assistant.set("sensor.a", str(number))
+    async with running(None, nodes, cursors=before.cursors(), **settings) as after:
+        await until(lambda: len(after["a"].saved) == 8)
+        assert after.connection.registry.version
+    async with running(None, {"a": {"event": "call_service"}}, up=False, **settings) as refused:
+        await until(lambda: refused["a"].status == "failed")
+
+    assert ["1"] == before["a"].states
+    assert [str(number) for number in range(2, 10)] == after["a"].states
+    assert "unauthorized" in refused.logged()
+
+
 async def test_a_refused_token_is_not_tried_again(home_assistant: HomeAssistant) -> None:
     async with CutProxy(home_assistant.port) as network:
         settings = {**options(home_assistant, network.port), "token": "not-the-token"}

@@ -180,6 +180,14 @@ class HomeAssistant:
             raise RuntimeError(f"{type}: {answer['error']}")
         return answer["result"]
 
+    async def add_user(self, name: str) -> str:
+        """Make a user who is no administrator and return a token for it."""
+        user = (await self.command("config/auth/create", name=name, group_ids=["system-users"]))["user"]
+        await self.command(
+            "config/auth_provider/homeassistant/create", user_id=user["id"], username=name, password=name
+        )
+        return await asyncio.to_thread(self._log_in, name)
+
     def log(self) -> str:
         """Return what it has printed."""
         return (self.folder / "output.log").read_text()
@@ -205,14 +213,21 @@ class HomeAssistant:
         made = await asyncio.to_thread(
             self._post, "/api/onboarding/users", {"client_id": f"{self.url}/", **user}
         )
-        form = {
-            "grant_type": "authorization_code",
-            "client_id": f"{self.url}/",
-            "code": made["auth_code"],
-        }
-        body = urllib.parse.urlencode(form).encode()
-        self.token = (await asyncio.to_thread(self._fetch, "/auth/token", body))["access_token"]
+        self.token = await asyncio.to_thread(self._exchange, made["auth_code"])
         token: str = await self.command("auth/long_lived_access_token", client_name="test", lifespan=365)
+        return token
+
+    def _log_in(self, name: str) -> str:
+        client = {"client_id": f"{self.url}/"}
+        handler = {"handler": ["homeassistant", None], "redirect_uri": f"{self.url}/"}
+        flow = self._post("/auth/login_flow", {**client, **handler})
+        answer = {**client, "username": name, "password": name}
+        return self._exchange(self._post(f"/auth/login_flow/{flow['flow_id']}", answer)["result"])
+
+    def _exchange(self, code: str) -> str:
+        """Return the short-lived token for a code."""
+        form = {"grant_type": "authorization_code", "client_id": f"{self.url}/", "code": code}
+        token: str = self._fetch("/auth/token", urllib.parse.urlencode(form).encode())["access_token"]
         return token
 
     def _get(self, path: str) -> Any:
