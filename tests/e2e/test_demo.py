@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import sqlite3
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+
+from flowrunner.demo.home import NONSENSE, Home
 
 
 def _points(database: Path) -> int:
@@ -55,3 +58,15 @@ async def test_the_demo_shows_a_page_writes_points_and_ends_with_ctrl_c(tmp_path
     assert 0 == code
     assert "Traceback" not in rest
     assert "rror" not in rest
+
+
+def test_the_simulated_home_is_a_function_of_time_with_the_faults_of_a_real_one() -> None:
+    home, again = Home(0.0), Home(0.0)
+    reports = [report for second in range(0, 7200, 60) for report in home.step(float(second))]
+
+    assert reports == [report for second in range(0, 7200, 60) for report in again.step(float(second))]
+    values = [json.loads(data) for _, data in reports]
+    assert 20 == len({topic for topic, _ in reports})
+    assert NONSENSE in [value.get("temperature") for value in values]
+    assert {100} >= {value["battery"] for value in values[:1000]}
+    assert len(reports) < 10 * (7200 / 2 + 7200 / 3)  # some were silent for minutes
