@@ -22,6 +22,8 @@ _MOST_LEVELS = 100
 _SECRET = re.compile(r"(.*_)?(user)?(code|pass|password|pin|token|secret|api_key)", re.IGNORECASE)
 """What Home Assistant's actions call the members that nobody should see."""
 _HIDDEN = "***"
+_CITATION = re.compile(r"\. Got \{.*(?= \(\w+\)$)", re.DOTALL)
+"""The whole command in the words of Home Assistant, cut off anywhere, as in the midst of a secret."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -62,6 +64,7 @@ class Command(msgspec.Struct, frozen=True):
         return MessageError(words)
 
     def _without_secrets(self, words: str) -> str:
+        words = _CITATION.sub("", words)
         secrets: list[str] = []
         _masked(self.data, secrets)
         for secret in sorted(secrets, key=len, reverse=True):

@@ -435,6 +435,16 @@ async def test_a_refusal_that_cites_a_secret_is_told_without_it() -> None:
     assert "expected a number, got '***' for user ***" in reason
 
 
+async def test_a_command_that_home_assistant_cites_as_a_whole_is_left_out() -> None:
+    async with calling(action="lock.unlock", data=SECRETS) as (home, node, _):
+        words = "Templates are not supported here. Got {'id': 3, 'type': 'call_service', 'code': '47..."
+        home.refusals["lock.unlock"] = ("invalid_format", words)
+        reasons = await write_all(node, [message()])
+
+    expected = "Home Assistant refuses lock.unlock: Templates are not supported here (invalid_format)"
+    assert [expected] == reasons
+
+
 # What is refused at load
 
 
