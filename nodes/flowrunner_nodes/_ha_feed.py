@@ -134,16 +134,19 @@ class Feed:
             )
             self._put(entity, known, None)
             return
+        updated = written(state.updated)
         payload = {
             "entity_id": entity,
             "state": state.state,
             "attributes": state.attributes,
-            "last_changed": written(state.changed),
-            "last_updated": written(state.updated),
+            "last_changed": updated if state.changed == state.updated else written(state.changed),
+            "last_updated": updated,
             "old_state": None if seen is None else seen.state,
         }
         record = Record(_encode(payload), entity, state.updated * 1000, self._meta(entity, state, origin))
-        self._put(entity, Seen(state.updated, state.state, None, state.attributes), record)
+        # The same object, not merely an equal one: a difference without attributes leaves them as they are.
+        digest = seen.digest if seen is not None and seen.attributes is state.attributes else None
+        self._put(entity, Seen(state.updated, state.state, digest, state.attributes), record)
 
     def _put(self, entity: str, seen: Seen, record: Record | None) -> None:
         self._seen[entity] = seen
@@ -163,9 +166,8 @@ class Feed:
         return not self._keep_noise and seen is not None and seen.same(state)
 
     def _meta(self, entity: str, state: State, origin: Origin) -> dict[str, Any]:
-        attributes = state.attributes
-        known = {name: attributes.get(attribute) for name, attribute in _FACTS.items()}
-        basis = (self._registry.version, known)
+        get = state.attributes.get
+        basis = (self._registry.version, *[get(attribute) for attribute in _FACTS.values()])
         cached = self._metas.get(entity)
         if cached is None or cached[0] != basis:
             cached = self._metas[entity] = basis, {}
@@ -173,7 +175,8 @@ class Feed:
         if meta is None:
             domain, _, name = entity.partition(".")
             meta = {"entity_id": entity, "domain": domain, "object_id": name}
-            meta |= {key: value for key, value in known.items() if value is not None}
+            facts_of = zip(_FACTS, basis[1:], strict=True)
+            meta |= {fact: value for fact, value in facts_of if value is not None}
             meta |= facts(self._registry.place(entity))
             meta["origin"] = origin
             cached[1][origin] = meta
