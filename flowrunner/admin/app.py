@@ -118,7 +118,7 @@ def _guard(token: str | None, *, local: bool) -> Callable[[Request], Awaitable[N
 
 def _names_this_machine(request: Request) -> bool:
     """Refuse foreign names in ``Host``: a web page elsewhere must not reach us through its own DNS."""
-    # Not `request.url`: for a name that it does not like, one with `_` say, it takes our own address instead.
+    # Not `request.url`: for a `Host` that is empty or malformed it takes our own address instead.
     named = _HOST.fullmatch(request.headers.get("host", ""))
     return named is not None and is_loopback(named["v6"] or named["name"])
 
