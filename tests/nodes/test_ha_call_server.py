@@ -142,6 +142,7 @@ async def test_the_example_flow_brings_states_to_influxdb_and_wishes_to_home_ass
         await flowrunner.until(lambda: flowrunner.ledger("home").get("written", 0) >= 2)
         states = {each["entity_id"]: each["state"] for each in await home_assistant.command("get_states")}
         books = flowrunner.ledger("home")
+        assert 0 == await flowrunner.stop()
 
     assert {"entity": "sensor.hall_temperature", "unit": "°C"}.items() <= points[0].items()
     assert ("20", "20", "1") == tuple(points[0][name] for name in ("mean", "max", "samples"))
