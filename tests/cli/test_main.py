@@ -74,7 +74,9 @@ def test_help_names_every_command(
     assert call(monkeypatch, "--help") == 0
 
     commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
-    assert ["run", "validate", "test", "graph", "nodes", "schema", "demo", "import"] == [line.split()[0] for line in commands]
+    assert ["run", "validate", "test", "graph", "nodes", "schema", "demo", "import"] == [
+        line.split()[0] for line in commands
+    ]
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
