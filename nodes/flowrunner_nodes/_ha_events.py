@@ -10,8 +10,9 @@ import msgspec
 from flowrunner import Record, SourceContext
 from flowrunner_nodes._ha_link import Lost
 from flowrunner_nodes._ha_outbox import Outbox
-from flowrunner_nodes._ha_session import Session, Subscription
+from flowrunner_nodes._ha_session import Session
 from flowrunner_nodes._ha_states import micros_of
+from flowrunner_nodes._ha_subscription import Subscription
 
 if TYPE_CHECKING:
     from flowrunner_nodes.ha_in import Config

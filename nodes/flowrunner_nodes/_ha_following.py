@@ -15,8 +15,9 @@ from flowrunner_nodes._ha_outbox import Outbox
 from flowrunner_nodes._ha_registry import Registry
 from flowrunner_nodes._ha_seen import Cursor
 from flowrunner_nodes._ha_selection import Selection, Wish
-from flowrunner_nodes._ha_session import Session, Subscription
+from flowrunner_nodes._ha_session import Session
 from flowrunner_nodes._ha_states import Change, Mirror, read_event, read_states
+from flowrunner_nodes._ha_subscription import Subscription
 
 if TYPE_CHECKING:
     from flowrunner_nodes.ha_in import Config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -19,7 +18,6 @@ from flowrunner_nodes._ha_socket import Socket, open_socket
 TIMEOUT = 30.0
 """Seconds for the answer to a command."""
 _AUTH_TIMEOUT = 10.0
-_UNSUBSCRIBE_TIMEOUT = 2.0
 
 type Listener = Callable[[msgspec.Raw], None]
 
@@ -290,20 +288,3 @@ def _date_of(socket: Socket) -> int | None:
         return int(parsedate_to_datetime(dates[0]).timestamp()) * 1_000_000 if dates else None
     except ValueError:
         return None
-
-
-class Subscription:
-    """Ends a subscription when its node leaves and the session stays."""
-
-    def __init__(self, session: Session, number: int) -> None:
-        self._session = session
-        self._number = number
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        if not self._session.lost.done():
-            with contextlib.suppress(Lost, Refused, TimeoutError):
-                async with asyncio.timeout(_UNSUBSCRIBE_TIMEOUT):
-                    await self._session.unsubscribe(self._number)
