@@ -124,7 +124,6 @@ def _names_this_machine(request: Request) -> bool:
 
 
 def _summary(flow: Flow) -> dict[str, Any]:
-    books = flow.runner.ledger
     return {
         "flow": flow.graph.name,
         "description": flow.graph.description,
@@ -134,17 +133,7 @@ def _summary(flow: Flow) -> dict[str, Any]:
         "hash": flow.graph.digest,
         "file": flow.graph.file,
         "delivery": flow.graph.delivery,
-        "ledger": {
-            "received": books.received,
-            "created": books.created,
-            "written": books.written,
-            "filtered": books.filtered,
-            "aggregated": books.aggregated,
-            "dead_lettered": books.dead_lettered,
-            "dropped": books.dropped,
-            "held": books.held,
-            "unaccounted": books.balance,
-        },
+        "ledger": flow.runner.ledger.as_dict(),
     }
 
 

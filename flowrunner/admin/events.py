@@ -72,7 +72,6 @@ def _last(flow: Flow, node: str) -> list[str]:
 
 def _flow(flow: Flow, now: int) -> dict[str, Any]:
     runner, journal = flow.runner, flow.storage.journal
-    books = runner.ledger
     behind = journal.last > runner.pump.position
     depth: dict[str, int] = {}
     for (_, target), channel in runner.assembly.channels.items():
@@ -82,14 +81,7 @@ def _flow(flow: Flow, now: int) -> dict[str, Any]:
         "generation": flow.generation,
         "status": flow.status,
         "reason": flow.reason,
-        "received": books.received,
-        "written": books.written,
-        "filtered": books.filtered,
-        "aggregated": books.aggregated,
-        "dead_lettered": books.dead_lettered,
-        "dropped": books.dropped,
-        "held": books.held,
-        "unaccounted": books.balance,
+        **runner.ledger.as_dict(),
         "lag": max(0.0, (now - runner.pump.clock) / NANOSECONDS) if behind else 0.0,
         "journal_bytes": journal.bytes,
         "checkpoint_age": runner.checkpointer.age,

@@ -28,7 +28,7 @@ from flowrunner.message import NANOSECONDS
 from flowrunner.node import Logger
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.storage import FlowSettings
-from flowrunner.runtime.supervisor import Supervisor
+from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.settings import Settings
 
 DRAIN_SHARE = 0.8
@@ -85,6 +85,7 @@ class Running:
         self._ending = asyncio.Event()
         self._closed = asyncio.Event()
         self._signals = 0
+        self._code = 0
 
     async def main(
         self, listening: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -119,7 +120,7 @@ class Running:
                 other.cancel()
             self._closed.set()
         self._log.info("stopped")
-        return 0
+        return self._code
 
     async def _end(self, helpers: Sequence[asyncio.Task[None]]) -> None:
         """When asked, stop in this order: not ready, no reloads, flows drained; HTTP answers until the end."""
@@ -132,9 +133,11 @@ class Running:
         await self.supervisor.stop(grace * DRAIN_SHARE)
 
     async def _end_when_done(self) -> None:
+        """End when there is no more to do; with 1 when a flow or a source has failed for good."""
         # "Finished" is a sum over many parts, not an event.
-        while not all(flow.runner.finished for flow in self.supervisor.flows.values()):  # noqa: ASYNC110
+        while not all(_is_done(flow) for flow in self.supervisor.flows.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+        self._code = int(any(_has_failed(flow) for flow in self.supervisor.flows.values()))
         self._ending.set()
 
     def _handle_signals(self) -> None:
@@ -149,6 +152,15 @@ class Running:
         self._ending.set()
         if self._signals > 1:
             self.supervisor.hurry()
+
+
+def _has_failed(flow: Flow) -> bool:
+    sources = flow.runner.assembly.sources.values()
+    return flow.status == "failed" or any(source.context.status == "failed" for source in sources)
+
+
+def _is_done(flow: Flow) -> bool:
+    return flow.status == "failed" or flow.runner.finished
 
 
 def _complain_of(problem: Any) -> int:

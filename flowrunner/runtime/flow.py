@@ -75,9 +75,12 @@ class FlowRunner:
 
     @property
     def finished(self) -> bool:
-        """Whether all sources have ended and everything they brought has been processed."""
+        """Whether all sources have ended, well or for good, and everything they brought has been processed."""
         return (
-            all(source.finished for source in self.assembly.sources.values())
+            all(
+                source.finished or source.context.status == "failed"
+                for source in self.assembly.sources.values()
+            )
             and self.pump.caught_up
             and self.ledger.held == 0
         )

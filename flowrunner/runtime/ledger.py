@@ -9,6 +9,8 @@ everything that has not ended: in the journal, in channels, in windows and throt
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from flowrunner.node import Counters
@@ -32,6 +34,10 @@ class Ledger(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     held: int
     """What nodes, channels and the journal hold, each counted where it lies."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums by name, with ``unaccounted`` for the balance."""
+        return {**msgspec.structs.asdict(self), "unaccounted": self.balance}
 
     @property
     def balance(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,7 +33,12 @@ class States:
     """Follows the states that a node wants."""
 
     def __init__(
-        self, config: Config, context: SourceContext, registry: Registry, gap_seconds: dict[str, float]
+        self,
+        config: Config,
+        context: SourceContext,
+        registry: Registry,
+        gap_seconds: dict[str, float],
+        counts: Counter[str],
     ) -> None:
         self._context = context
         self._registry = registry
@@ -50,7 +56,7 @@ class States:
             keep_noise=config.restart_noise == "keep",
         )
         self._filler = Filler(
-            self._feed, self.outbox, context.log, gap_seconds, longest=config.history // 1000
+            self._feed, self.outbox, context.log, gap_seconds, counts, longest=config.history // 1000
         )
 
     async def serve(self, session: Session) -> None:

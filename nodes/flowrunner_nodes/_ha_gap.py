@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from itertools import batched
 from typing import Any
@@ -30,13 +31,22 @@ class Filler:
     """Fills the gaps of a feed after a reconnect."""
 
     def __init__(
-        self, feed: Feed, outbox: Outbox, log: Logger, seconds: dict[str, float], *, longest: int
+        self,
+        feed: Feed,
+        outbox: Outbox,
+        log: Logger,
+        seconds: dict[str, float],
+        counts: Counter[str],
+        *,
+        longest: int,
     ) -> None:
+        """``seconds`` gets what could not be filled by entity, ``counts`` its sum, for the metrics."""
         self._seconds = seconds
         self._feed = feed
         self._outbox = outbox
         self._log = log
         self._longest = longest
+        self._counts = counts
         self._unfilled: dict[str, float] = {}
 
     async def fill(self, session: Session) -> None:
@@ -156,6 +166,8 @@ class Filler:
     def _tell(self) -> None:
         unfilled, self._unfilled = self._unfilled, {}
         if unfilled:
+            self._counts["gap_seconds"] += round(sum(unfilled.values()))
+            self._counts["gap_entities"] += len(unfilled)
             worst = sorted(unfilled, key=lambda entity: -unfilled[entity])[:_TOLD]
             self._log.warning(
                 "changes may be missing that the history of Home Assistant does not have",

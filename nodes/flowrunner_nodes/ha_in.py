@@ -193,7 +193,8 @@ class HaIn(Source[Config]):
         if self.config.of_states:
             from flowrunner_nodes._ha_following import States
 
-            return States(self.config, self.context, self._connection.registry, self.gap_seconds)
+            link = self._connection
+            return States(self.config, self.context, link.registry, self.gap_seconds, link.counts)
         from flowrunner_nodes._ha_events import Events
 
         return Events(self.config, self.context)

@@ -261,3 +261,26 @@ async def test_a_flow_with_only_disabled_sources_is_calm(tmp_path: Path) -> None
         assert 200 == flowrunner.get("/readyz")[0]
         assert re.search(r'flow_restarts_total\{flow="a"\} 0.0', flowrunner.get("/metrics")[1])
         assert 0 == await flowrunner.stop()
+
+
+async def test_once_ends_with_1_when_a_source_or_a_flow_has_failed_for_good(tmp_path: Path) -> None:
+    flows = {
+        "missing": "a: { type: file_in, path: /nowhere.jsonl }, b: { type: debug, from: a }",
+        "stopped": (
+            "a: { type: inject, once: true, payload: x }, "
+            "b: { type: filter, from: a, where: payload > 1, on_error: stop }, c: { type: debug, from: b }"
+        ),
+    }
+    for name, nodes in flows.items():
+        flowrunner = Flowrunner(tmp_path / name)
+        file = flowrunner.write("flow.yaml", f"version: 1\nflow: {name}\nnodes: {{ {nodes} }}\n")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "flowrunner", "run", "--once", str(file)],
+            env=flowrunner._environment,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert 1 == done.returncode, done.stdout
