@@ -19,7 +19,7 @@ from flowrunner.runtime.journal import Entry
 from flowrunner.runtime.storage import FlowSettings, Storage
 from tests.e2e.process import Flowrunner
 from tests.nodes.harness import RecordingLog
-from tests.runtime.flows import Replay, register
+from tests.runtime.flows import Replay, registered
 from tests.servers.fake_influx import FakeInflux
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.mqtt_peer import publish
@@ -132,12 +132,12 @@ async def _journal(state: Path) -> list[Entry]:
 
 async def _undisturbed(entries: list[Entry], mqtt: int, folder: Path) -> dict[Any, Any]:
     """Run the same flow over the same journal, from the beginning to the end without a break."""
-    register("replay", Replay)
     async with FakeInflux() as influx:
         text = FLOW.format(mqtt=mqtt, influx=influx.url, token=influx.token, source=REPLAY_SOURCE)
         file = folder / "undisturbed.yaml"
         file.write_text(text)
-        graph = load_flows([file], environment={}, strict_environment=True).graphs["climate"]
+        with registered(replay=Replay):
+            graph = load_flows([file], environment={}, strict_environment=True).graphs["climate"]
         settings = FlowSettings(state_dir=Path("unused"))
         storage = Storage("climate", "memory", settings, SystemClock())
         await storage.open()

@@ -119,10 +119,12 @@ def test_a_file_without_nodes_and_connections_is_an_error(tmp_path: Path, text: 
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("nodes: {}", "FR021"), ("version: 2\nnodes: {}", "FR024"), ("version: '1'\nnodes: {}", "FR024")],
+    [("", "FR021"), ("version: 2\n", "FR024"), ("version: '1'\n", "FR024")],
 )
 def test_the_version_must_be_1(tmp_path: Path, text: str, code: str) -> None:
-    assert [("a.yaml", code)] == codes(load(tmp_path, {"a.yaml": text}))
+    nodes = "nodes: { a: { type: inject, every: 1s }, b: { type: debug, from: a } }\n"
+
+    assert [("a.yaml", code)] == codes(load(tmp_path, {"a.yaml": text + nodes}))
 
 
 CONNECTIONS = 'version: 1\nconnections:\n  tsdb: {type: influxdb, url: "http://h:8086", org: home, token: "${TOKEN:-t}"}\n'

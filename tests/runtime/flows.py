@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,10 +80,16 @@ class _Entry:
         return self._cls
 
 
-def register(name: str, cls: type[Any]) -> None:
-    """Let flow files use a node type of the tests, as if a package had brought it."""
+@contextmanager
+def registered(**types: type[Any]) -> Iterator[None]:
+    """Let flow files use node types of the tests, as if a package had brought them."""
     installed: dict[str, Any] = _installed(NODE_GROUP)
-    installed[name] = _Entry(name, cls)
+    installed.update({name: _Entry(name, cls) for name, cls in types.items()})
+    try:
+        yield
+    finally:
+        for name in types:
+            del installed[name]
 
 
 def type_of(cls: type[Any]) -> Any:

@@ -15,7 +15,7 @@ from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Supervisor
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog
-from tests.runtime.flows import START, Feed, Keep, record, register
+from tests.runtime.flows import START, Feed, Keep, record, registered
 from tests.runtime.test_flow import Later
 from tests.runtime.test_supervisor import Fragile
 
@@ -33,9 +33,8 @@ nodes:
 
 @pytest.fixture(autouse=True)
 def _types() -> Any:
-    for name, cls in {"feed": Feed, "keep": Keep, "later": Later, "fragile": Fragile}.items():
-        register(name, cls)
-    yield
+    with registered(feed=Feed, keep=Keep, later=Later, fragile=Fragile):
+        yield
     Fragile.broken = False
 
 
