@@ -137,7 +137,12 @@ class JournalMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Go on with a copy of the files as they are now; the old process never gets to close them."""
         copy = self.root / str(int(self.folder.name) + 1)
-        shutil.copytree(self.folder, copy)
+        try:
+            shutil.copytree(self.folder, copy)
+        except shutil.Error:
+            # A file got its final name between the listing and the copy: take the picture again.
+            shutil.rmtree(copy)
+            shutil.copytree(self.folder, copy)
         self.run(self.journal.close())
         self.folder = copy
         self.begin()
