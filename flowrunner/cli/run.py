@@ -23,9 +23,9 @@ from flowrunner.admin.process import Process
 from flowrunner.admin.server import listen, serve
 from flowrunner.cli.exits import EX_CONFIG, complain
 from flowrunner.clock import Clock, SystemClock
+from flowrunner.context import Logger
 from flowrunner.diagnostics import render_text
 from flowrunner.message import NANOSECONDS
-from flowrunner.node import Logger
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor

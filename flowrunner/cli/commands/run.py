@@ -1,0 +1,101 @@
+"""``flowrunner run`` and ``demo``: the commands that go on until they are stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flowrunner.cli.commands.parameters import HttpHost, HttpPort, Paths, given
+
+
+def run(
+    paths: Paths,
+    *,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="Journal, checkpoints, dead letters, last good flows. [default: .flowrunner]",
+        ),
+    ] = None,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    log_format: Annotated[
+        Literal["auto", "json", "console"] | None,
+        typer.Option(show_default=False, help="`auto`: console on a terminal, else JSON. [default: auto]"),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(show_default=False, help="Least level logged. [default: info]"),
+    ] = None,
+    journal_max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            show_default=False,
+            help="What the journal of one flow may take on disk. [default: 1GiB]",
+        ),
+    ] = None,
+    journal_retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", show_default=False, help="How long processed records are kept. [default: 24h]"
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="Time between two checkpoints. [default: 10s]"),
+    ] = None,
+    shutdown_grace: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="Time from SIGTERM to the end. [default: 25s]"),
+    ] = None,
+    reload_poll: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", show_default=False, help="How often the flow files are looked at. [default: 1s]"
+        ),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="First part of MQTT client ids. [default: flowrunner]"
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when all sources have ended.")] = False,
+) -> None:
+    """Run flows, and load them again when their files change.
+
+    Every option but `--once` can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; the token
+    of the HTTP API only there, as FLOWRUNNER_API_TOKEN. Ends with 0 after SIGTERM or Ctrl-C, and with 78 when no
+    valid flow is there to start.
+    """
+    from flowrunner.cli.run import run
+
+    settings = {
+        "state_dir": state_dir,
+        "http_host": http_host,
+        "http_port": http_port,
+        "log_format": log_format,
+        "log_level": log_level,
+        "journal_max_bytes": journal_max_bytes,
+        "journal_retention": journal_retention,
+        "checkpoint_every": checkpoint_every,
+        "shutdown_grace": shutdown_grace,
+        "reload_poll": reload_poll,
+        "instance": instance,
+    }
+    raise typer.Exit(run(paths, given(settings), once=once))
+
+
+def demo(*, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
+    """Run a simulated home and the live page, with nothing to set up.
+
+    An MQTT broker, twenty sensors, a flow and a SQLite database, all in this process.
+    """
+    from flowrunner.cli.demo import demo
+
+    raise typer.Exit(demo(given({"http_host": http_host, "http_port": http_port})))
