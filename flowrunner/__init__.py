@@ -7,26 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowrunner.clock import NEVER, Clock, SystemClock
+    from flowrunner.context import Connection, ConnectionContext, Context, Logger, SourceContext, Status
+    from flowrunner.counters import Counters
     from flowrunner.errors import FlowrunnerError, JournalFull, MessageError, NodeFailed, RetryLater
     from flowrunner.expression import EVALUATION_ERRORS, Expression, FunctionCall, Value
     from flowrunner.message import NANOSECONDS, NO_META, Json, Message, Record
-    from flowrunner.node import (
-        BufferOptions,
-        Connection,
-        ConnectionContext,
-        ConnectionName,
-        Context,
-        Counters,
-        Limits,
-        Logger,
-        NodeOptions,
-        Sink,
-        Source,
-        SourceContext,
-        Status,
-        Timers,
-        Transform,
-    )
+    from flowrunner.node import BufferOptions, ConnectionName, Limits, NodeOptions, Sink, Source, Transform
     from flowrunner.options import (
         Duration,
         Options,
@@ -37,6 +23,7 @@ if TYPE_CHECKING:
         option_error,
     )
     from flowrunner.registry import connection_type, node_type
+    from flowrunner.timers import Timers
 
 __all__ = [
     "EVALUATION_ERRORS",
@@ -82,7 +69,18 @@ __all__ = [
     "option_error",
 ]
 
-_MODULES = ("message", "clock", "errors", "options", "registry", "node", "expression")
+_MODULES = (
+    "message",
+    "clock",
+    "errors",
+    "options",
+    "registry",
+    "counters",
+    "timers",
+    "context",
+    "node",
+    "expression",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a node type is made of: ``Source``, ``Transform``, ``Sink``, and the context that the engine gives them.
+"""What a node type is made of: ``Source``, ``Transform``, ``Sink``, and the options that every node has.
 
 The life of a node: its options are validated (no I/O), the class is constructed (no I/O), ``open`` connects,
 ``run`` / ``on_batch`` / ``write`` work, ``close`` lets go. The engine never calls a node from two tasks at once.
@@ -6,41 +6,20 @@ The life of a node: its options are validated (no I/O), the class is constructed
 
 from __future__ import annotations
 
-import heapq
 import traceback
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field
 
-from flowrunner.clock import NEVER, Clock
+from flowrunner.clock import NEVER
+from flowrunner.context import Context, SourceContext
 from flowrunner.errors import MessageError
-from flowrunner.message import Message, Record
-from flowrunner.options import Duration, Options
+from flowrunner.message import Message
+from flowrunner.options import Options
 
-if TYPE_CHECKING:
-    from asyncio import Future  # a tenth of the time of `flowrunner validate`
-
-type Status = Literal["starting", "running", "degraded", "failed", "stopping", "stopped"]
-"""``degraded``: it goes on by itself; ``failed``: a person must act; both come with a reason."""
-
-
-class Logger(Protocol):
-    """The part of a structlog logger that nodes use: an event in words and its facts as keywords."""
-
-    def debug(self, event: str, **facts: Any) -> Any:
-        """Log what only a developer wants to know."""
-
-    def info(self, event: str, **facts: Any) -> Any:
-        """Log a change of state."""
-
-    def warning(self, event: str, **facts: Any) -> Any:
-        """Log what goes on by itself."""
-
-    def error(self, event: str, **facts: Any) -> Any:
-        """Log what a person must look at."""
+ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="The connection to use.")]
 
 
 class BufferOptions(Options):
@@ -66,230 +45,6 @@ class NodeOptions(Options):
         Literal["dead_letter", "drop", "stop"],
         Field(description="Where a message goes that fails here when the port `errors` is not wired."),
     ] = "dead_letter"
-
-
-class Counters:
-    """What happened at one node, as plain integers that are written once a batch and read at a scrape.
-
-    For every transform and sink, at any moment between two batches::
-
-        received + created = filtered + aggregated + written + dead_lettered + sum(dropped) + held + sum(emitted)
-    """
-
-    __slots__ = (
-        "aggregated",
-        "batches",
-        "busy_ns",
-        "copied",
-        "created",
-        "dead_lettered",
-        "dropped",
-        "emitted",
-        "errors",
-        "filtered",
-        "held",
-        "received",
-        "retries",
-        "written",
-    )
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.created = 0
-        """Messages the node made beyond the ones it received: window results, elements of a split."""
-        self.copied = 0
-        """Copies that the engine made for the second and further wires of a port; not part of the identity."""
-        self.filtered = 0
-        self.aggregated = 0
-        """Messages whose last window has closed."""
-        self.written = 0
-        self.dead_lettered = 0
-        self.errors = 0
-        """Messages that failed here, wherever they went then."""
-        self.held = 0
-        """Messages the node keeps for later: in open windows, throttles, delays."""
-        self.dropped: dict[str, int] = {}
-        self.emitted: dict[str, int] = {}
-        self.retries = 0
-        self.batches = 0
-        self.busy_ns = 0
-
-    def drop(self, reason: str, count: int = 1) -> None:
-        """Count ``count`` messages as dropped for ``reason`` (a fixed word of the node type, never data)."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
-
-    def balance(self) -> int:
-        """Return received + created less every end and every emission: 0 when nothing is lost or doubled."""
-        ends = self.filtered + self.aggregated + self.written + self.dead_lettered + self.held
-        return self.received + self.created - ends - sum(self.dropped.values()) - sum(self.emitted.values())
-
-
-class Timers:
-    """The timers of one transform, on the flow clock. Part of the node's checkpoint."""
-
-    __slots__ = ("_count", "_due_of", "_heap", "due")
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._heap: list[tuple[int, int, Hashable]] = []
-        self._due_of: dict[Hashable, tuple[int, int]] = {}
-        self.due = NEVER
-        """The earliest time at which a timer is due, ``NEVER`` when none is set."""
-
-    def set(self, key: Hashable, due: int, *, now: int) -> None:
-        """Call ``on_timer(key, due)`` when the flow clock reaches ``due``; replaces the timer of that key.
-
-        ``key`` is a string, an integer or a tuple of these. ``now`` is the ``clock`` of the message (or the
-        ``due`` of the timer) being processed: a timer is always later than the moment that set it.
-        """
-        due = max(due, now + 1)
-        self._count = order = self._count + 1
-        self._due_of[key] = (due, order)
-        heapq.heappush(self._heap, (due, order, key))
-        self._settle()
-
-    def cancel(self, key: Hashable) -> None:
-        """Forget the timer of ``key``, if there is one."""
-        if self._due_of.pop(key, None) is not None:
-            self._settle()
-
-    def pop(self, clock: int) -> tuple[Hashable, int] | None:
-        """Remove the earliest timer due at or before ``clock`` and return its key and due time."""
-        if self.due > clock:
-            return None
-        due, _, key = heapq.heappop(self._heap)
-        del self._due_of[key]
-        self._settle()
-        return key, due
-
-    def __len__(self) -> int:
-        return len(self._due_of)
-
-    def snapshot(self) -> list[list[Any]]:
-        """Return ``[[due, key], …]`` in the order in which the timers will fire."""
-        return [[due, key] for key, (due, _) in sorted(self._due_of.items(), key=lambda item: item[1])]
-
-    def restore(self, saved: Iterable[Sequence[Any]]) -> None:
-        """Take up the timers of a snapshot in place of the present ones."""
-        self.__init__()  # type: ignore[misc]  # back to the state of a new object
-        for due, key in saved:
-            self.set(tuple(key) if isinstance(key, list) else key, due, now=due - 1)
-
-    def _settle(self) -> None:
-        heap, due_of = self._heap, self._due_of
-        while heap and due_of.get(heap[0][2]) != heap[0][:2]:
-            heapq.heappop(heap)
-        self.due = heap[0][0] if heap else NEVER
-
-
-class Connection[C: Options]:
-    """What several nodes of one flow share to reach a server: a client, its session and its health.
-
-    Subclasses carry ``@connection_type("name", Config)``. ``run`` keeps the connection up until cancelled.
-    """
-
-    def __init__(self, config: C, context: ConnectionContext) -> None:
-        self.config = config
-        self.context = context
-
-    async def run(self) -> None:
-        """Keep the connection up until cancelled; return at once when there is nothing to keep up."""
-
-
-class ConnectionContext:
-    """What the engine gives a connection."""
-
-    def __init__(self, flow: str, name: str, clock: Clock, log: Logger, instance: str = "flowrunner") -> None:
-        self.flow = flow
-        self.name = name
-        self.clock = clock
-        self.log = log
-        self.instance = instance
-        """A name of this installation that survives restarts: what stable client ids begin with."""
-        self.up = False
-        self.reconnects = 0
-        self.counts: Counter[str] = Counter()
-        """What happened to the connection that is worth knowing, by a fixed word of its type: exported as metrics."""
-        self.status: Status = "starting"
-        self.reason: str | None = None
-
-    def report(self, status: Status, reason: str | None = None) -> None:
-        """Say how the connection is; ``running`` means up."""
-        if (status, reason) != (self.status, self.reason):
-            level = self.log.info if status in ("running", "starting", "stopped") else self.log.warning
-            level("connection is " + status, connection=self.name, flow=self.flow, reason=reason)
-        self.status, self.reason, self.up = status, reason, status == "running"
-
-
-class Context:
-    """What the engine gives a node: its names, counters, timers, ports and the way to fail a message."""
-
-    def __init__(
-        self,
-        flow: str,
-        node: str,
-        *,
-        log: Logger,
-        clock: Clock,
-        wired: frozenset[str] = frozenset({"out"}),
-        connection: Connection[Any] | None = None,
-    ) -> None:
-        self.flow = flow
-        self.node = node
-        self.log = log
-        self.clock = clock
-        """The machine's clock: for sources, sinks and connections. Transforms use ``message.clock`` only."""
-        self.wired = wired
-        """The ports that have a wire; a message for any other port ends here and must be counted."""
-        self.connection = connection
-        self.counters = Counters()
-        self.timers = Timers()
-        self.ports: dict[str, list[Message]] = {}
-        """Messages for other ports than ``out``, in order; taken by the engine after each batch."""
-        self.failures: list[tuple[Message, str]] = []
-        """Messages that failed and why, in order; taken by the engine after each batch."""
-        self.sent = 0
-        """How many messages were given to ``emit`` so far."""
-        self.status: Status = "starting"
-        self.reason: str | None = None
-
-    def emit(self, message: Message, port: str) -> None:
-        """Send a message to a wired port other than ``out``."""
-        self.sent += 1
-        if port in self.ports:
-            self.ports[port].append(message)
-        else:
-            self.ports[port] = [message]
-
-    def fail(self, message: Message, reason: str) -> None:
-        """End a message that cannot be processed: to ``errors`` if wired, else as ``on_error`` says."""
-        self.failures.append((message, reason))
-
-    def report(self, status: Status, reason: str | None = None) -> None:
-        """Say how the node is; shown in ``/readyz`` and on the page, logged when it changes."""
-        if (status, reason) != (self.status, self.reason):
-            level = self.log.warning if status in ("degraded", "failed") else self.log.info
-            level("node is " + status, flow=self.flow, node=self.node, reason=reason)
-        self.status, self.reason = status, reason
-
-
-class SourceContext(Context):
-    """What the engine gives a source, in addition: the journal."""
-
-    cursor: Any = None
-    """What the source last committed with its records, ``None`` at the very first start: where to go on."""
-
-    def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
-        """Hand records to the journal; the future is done when they are safe on disk.
-
-        ``cursor`` (any JSON value) is committed with them, all or nothing. Never blocks; raises
-        :class:`JournalFull` when the journal is at its cap, and has then taken nothing.
-        """
-        raise NotImplementedError
-
-    async def emit_records(self, records: Sequence[Record], cursor: Any = None) -> None:
-        """Hand records to the journal and return when they are safe; waits while the journal is full."""
-        raise NotImplementedError
 
 
 class Node[C: NodeOptions]:
@@ -435,25 +190,3 @@ class Sink[C: NodeOptions](Node[C]):
         Messages that the sink leaves out on purpose are counted with ``counters.drop(reason)``.
         """
         raise NotImplementedError
-
-
-ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="The connection to use.")]
-__all__ = [
-    "BufferOptions",
-    "Connection",
-    "ConnectionContext",
-    "ConnectionName",
-    "Context",
-    "Counters",
-    "Duration",
-    "Limits",
-    "Logger",
-    "Node",
-    "NodeOptions",
-    "Sink",
-    "Source",
-    "SourceContext",
-    "Status",
-    "Timers",
-    "Transform",
-]

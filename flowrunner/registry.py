@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from flowrunner.context import Connection
 from flowrunner.errors import FlowrunnerError
-from flowrunner.node import Connection, Node, NodeOptions, Sink, Source, Transform
+from flowrunner.node import Node, NodeOptions, Sink, Source, Transform
 from flowrunner.options import Options
 
 type Kind = Literal["source", "transform", "sink"]

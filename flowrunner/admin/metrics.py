@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from flowrunner.admin.process import Process
+from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS
-from flowrunner.node import Counters
 from flowrunner.runtime.supervisor import Flow
 
 STATUS = {"starting": 0, "running": 1, "degraded": 2, "failed": 3, "stopping": 4, "stopped": 5}

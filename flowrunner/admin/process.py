@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from flowrunner.clock import Clock
+from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
-from flowrunner.node import ConnectionContext, Context
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.supervisor import Supervisor
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowrunner.clock import Clock
+from flowrunner.context import Connection, ConnectionContext, Context, Logger
 from flowrunner.graph.build import Graph
 from flowrunner.message import Message
-from flowrunner.node import Connection, ConnectionContext, Context, Logger, Sink, Source, Transform
+from flowrunner.node import Sink, Source, Transform
 from flowrunner.runtime.channel import Channel, Inbox, Marker
 from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
 from flowrunner.runtime.journal import Journal

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 
 from flowrunner.clock import Clock
+from flowrunner.context import Logger
+from flowrunner.counters import Counters
 from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS
-from flowrunner.node import Counters, Logger, Timers, Transform
+from flowrunner.node import Transform
 from flowrunner.runtime.assemble import Assembly, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.journal import Journal
@@ -25,6 +27,7 @@ from flowrunner.runtime.ledger import kept_out
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
 from flowrunner.runtime.store import Checkpoint, DeadLetter, Store
+from flowrunner.timers import Timers
 
 EARLY_FLUSH = 256
 """Dead letters that wait for their checkpoint at the most: a sink that stalls keeps checkpoints waiting too."""

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 
 from flowrunner.clock import NEVER, Clock
+from flowrunner.context import Context, Logger
+from flowrunner.counters import Counters
 from flowrunner.errors import FlowrunnerError
 from flowrunner.graph.build import Graph
 from flowrunner.message import Message
 from flowrunner.metrics import Histogram
-from flowrunner.node import Context, Counters, Logger
 from flowrunner.runtime.assemble import Assembly, Callbacks, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.checkpoint import Checkpointer

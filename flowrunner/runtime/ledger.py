@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flowrunner.node import Counters
+from flowrunner.counters import Counters
 from flowrunner.runtime.assemble import Assembly
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.sources import SourceTask

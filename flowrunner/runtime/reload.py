@@ -15,9 +15,9 @@ from pathlib import Path
 from watchfiles import awatch
 
 from flowrunner.config.files import find_files
+from flowrunner.context import Logger
 from flowrunner.diagnostics import Diagnostic
 from flowrunner.graph.load import Loaded, load_flows
-from flowrunner.node import Logger
 from flowrunner.runtime.supervisor import Supervisor
 
 HINTS_PAUSE = 5.0

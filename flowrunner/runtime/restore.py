@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flowrunner.node import Counters, Logger
+from flowrunner.context import Logger
+from flowrunner.counters import Counters
 from flowrunner.runtime.assemble import Assembly
 from flowrunner.runtime.checkpoint import RETIRED, load_counters, load_state, retire
 from flowrunner.runtime.pump import Pump

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flowrunner.counters import Counters
 from flowrunner.errors import NodeFailed, RetryLater
 from flowrunner.message import Message
-from flowrunner.node import Counters, Limits, Sink
+from flowrunner.node import Limits, Sink
 from flowrunner.runtime.backoff import Backoff
 from flowrunner.runtime.channel import Inbox, Marker
 from flowrunner.runtime.stage import Ends, Outlet

@@ -8,9 +8,10 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from flowrunner.context import Connection, ConnectionContext, Context, SourceContext
 from flowrunner.errors import JournalFull, NodeFailed
 from flowrunner.message import Record
-from flowrunner.node import Connection, ConnectionContext, Context, Source, SourceContext
+from flowrunner.node import Source
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
 from flowrunner.runtime.journal import Journal
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrunner.clock import NEVER
+from flowrunner.context import Context
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Message
-from flowrunner.node import Context, Transform
+from flowrunner.node import Transform
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
 
 SLICE = 1024

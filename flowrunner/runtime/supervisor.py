@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from flowrunner.clock import Clock
+from flowrunner.context import Logger, Status
 from flowrunner.graph.build import Graph
-from flowrunner.node import Logger, Status
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
 from flowrunner.runtime.flow import FlowRunner, FlowStoppedError
 from flowrunner.runtime.stage import NodeCrashError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from flowrunner.counters import Counters
 from flowrunner.graph.build import Graph
-from flowrunner.node import Counters
 from flowrunner.options import format_duration
 from flowrunner.testing.compare import Difference
 from flowrunner.testing.model import FlowTest

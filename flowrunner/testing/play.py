@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from flowrunner.counters import Counters
 from flowrunner.graph.build import Graph
 from flowrunner.message import NANOSECONDS, Record
-from flowrunner.node import Counters
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.runtime.supervisor import Flow
 from flowrunner.testing.model import CrashStep, FlowTest, MessageStep, ReloadStep

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 from pydantic import ConfigDict
 
+from flowrunner.context import Connection, ConnectionContext, Context
 from flowrunner.errors import MessageError, RetryLater
 from flowrunner.graph.build import ERRORS, Graph, GraphConnection, GraphNode, Wire
 from flowrunner.message import NANOSECONDS, Message
-from flowrunner.node import Connection, ConnectionContext, Context, NodeOptions, Sink, Source
+from flowrunner.node import NodeOptions, Sink, Source
 from flowrunner.registry import Kind, NodeType
 from flowrunner.testing.schedule import Refusal
 

@@ -14,8 +14,8 @@ from flowrunner import NodeOptions
 from flowrunner.admin.app import create_app
 from flowrunner.admin.process import Process
 from flowrunner.clock import SystemClock
+from flowrunner.context import Connection
 from flowrunner.graph.build import Graph, GraphConnection
-from flowrunner.node import Connection
 from flowrunner.options import Options
 from flowrunner.registry import ConnectionType
 from flowrunner.runtime.reload import Reloader

@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner import JournalFull, NodeFailed, NodeOptions, Record, Source, node_type
 from flowrunner.clock import FlowClock
-from flowrunner.node import Connection, ConnectionContext
+from flowrunner.context import Connection, ConnectionContext
 from flowrunner.options import Options
 from flowrunner.runtime.journal import MemoryJournal
 from flowrunner.runtime.sources import JournalContext, SourceTask, run_connection
