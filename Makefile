@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate lock bench clean
+.PHONY: help demo test lint format generate lock bench faults soak clean
 
 BIN := .venv/bin
 SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh)
@@ -47,6 +47,11 @@ lock: ## Resolve the dependencies again: poetry.lock and requirements/.
 bench: ## Print the benchmarks' ratios.
 	@scripts/bootstrap.sh dev
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+faults: ## Run every fault scenario once and print the table (ARGS="-k WORD").
+	@scripts/bootstrap.sh dev
+	@scripts/install_servers.sh
+	$(BIN)/python -m reliability.faults $(ARGS)
 
 clean: ## Remove what was built or cached, and .venv.
 	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

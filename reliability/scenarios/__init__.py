@@ -1,0 +1,1 @@
+"""One fault a function: every module of this folder is found by itself."""
