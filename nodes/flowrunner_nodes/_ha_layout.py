@@ -11,17 +11,22 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from flowrunner import Message, MessageError
 from flowrunner_nodes._ha_layout_entities import Entities
 from flowrunner_nodes._ha_layout_fields import (
+    Fields,
     LeftOut,
     add_attributes,
     finite_fields,
+    is_finite,
     single_line,
     state_fields,
 )
 from flowrunner_nodes._ha_layout_options import HomeAssistantOptions
 from flowrunner_nodes._points import Point, checked_time
+from flowrunner_nodes._remember import remember
 from flowrunner_nodes._scalars import is_unicode, kind_of
 
 _NO_STATE = frozenset({"", "unknown", "unavailable"})
@@ -32,6 +37,8 @@ _ESCAPE_MEASUREMENT = str.maketrans(_NAME)
 _ESCAPE_KEY = str.maketrans({**_NAME, "=": "\\="})
 
 _SHORT = 100
+
+_pack = msgspec.msgpack.Encoder().encode
 
 _DIVISORS = {"us": 1e3, "ms": 1e6, "s": 1e9}
 
@@ -44,16 +51,15 @@ class HomeAssistantEncoder:
         self._entities = Entities(options)
         self._tags = {name: single_line(value) for name, value in options.tags.items()}
         self._divisor = _DIVISORS.get(precision)
+        self._templates: dict[tuple[str, ...], tuple[bytes | None, str]] = {}
 
     def line(self, message: Message) -> str:
         """Return the line for a message, without a line break; raises :class:`MessageError`, :class:`LeftOut`."""
-        point = self.point(message)
-        name = _escape(point.measurement, _ESCAPE_MEASUREMENT)
-        if name.startswith("#"):
-            raise MessageError(f"the measurement {name[:60]!a} begins with #, which makes the line a comment")
-        tags = "".join([f",{_key(key)}={_tag(value)}" for key, value in sorted(point.tags.items())])
-        fields = ",".join([_field(key, value) for key, value in sorted(point.fields.items())])
-        line = f"{_ending_well(name)}{tags} {fields} {self._timestamp(message)}"
+        entity_id, state, attributes = _parts(message.payload)
+        fields = state_fields(state)
+        values = {name: _value(value) for name, value in fields.items() if is_finite(value)}
+        template = self._template(entity_id, fields, attributes, (entity_id, *values))
+        line = f"{template % tuple(values.values())} {self._timestamp(message)}"
         if not is_unicode(line):
             raise MessageError("the state or an attribute is not valid Unicode")
         return line
@@ -61,6 +67,38 @@ class HomeAssistantEncoder:
     def point(self, message: Message) -> Point:
         """Return the point of a message, its fields finite and at least one; raises as :meth:`line` does."""
         entity_id, state, attributes = _parts(message.payload)
+        return self._point(entity_id, state_fields(state), attributes)
+
+    def _template(
+        self, entity_id: str, fields: Fields, attributes: Mapping[str, Any], case: tuple[str, ...]
+    ) -> str:
+        """Return the line but for the values of the state's own fields and the time.
+
+        Most attributes stay as they are from one state to the next, and then so does this. The ``case`` is the entity
+        and the names of the values.
+        """
+        basis = _basis(attributes)
+        known = self._templates.get(case)
+        if known is None or basis is None or known[0] != basis:
+            known = basis, self._new_template(self._point(entity_id, fields, attributes), case[1:])
+            remember(self._templates, case, known, len(basis or b"") + len(known[1]))
+        return known[1]
+
+    def _new_template(self, point: Point, values: tuple[str, ...]) -> str:
+        name = _escape(point.measurement, _ESCAPE_MEASUREMENT)
+        if name.startswith("#"):
+            raise MessageError(f"the measurement {name[:60]!a} begins with #, which makes the line a comment")
+        tags = "".join([f",{_key(key)}={_tag(value)}" for key, value in sorted(point.tags.items())])
+        fields = ",".join(
+            [
+                f"{key}=%s" if key in values else f"{_key(key)}={_value(value)}".replace("%", "%%")
+                for key, value in sorted(point.fields.items())
+            ]
+        )
+        return f"{_ending_well(name)}{tags} ".replace("%", "%%") + fields
+
+    def _point(self, entity_id: str, fields: Fields, attributes: Mapping[str, Any]) -> Point:
+        """Return a point; ``fields`` are those of the state and get those of the attributes."""
         entity = self._entities.get(entity_id)
         if not entity.written:
             raise LeftOut("excluded")
@@ -72,7 +110,6 @@ class HomeAssistantEncoder:
                 tags[name] = _tag_text(attributes[name])
         tags |= self._tags
         tags = {name: value for name, value in tags.items() if name and value}
-        fields = state_fields(state)
         add_attributes(fields, domain, attributes, entity.no_fields, redundant)
         return Point(single_line(measurement), tags, finite_fields(fields))
 
@@ -159,8 +196,16 @@ def _tag(value: str) -> str:
     return f"{text} " if text.endswith("\\") else text
 
 
-def _field(key: str, value: float | str) -> str:
+def _value(value: float | str) -> str:
     if isinstance(value, str):
         text = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'{_key(key)}="{text}"'
-    return f"{_key(key)}={repr(value).removesuffix('.0')}"
+        return f'"{text}"'
+    return repr(value).removesuffix(".0")
+
+
+def _basis(attributes: Mapping[str, Any]) -> bytes | None:
+    """Return what tells attributes that make other fields apart, as ``==`` does not: ``1`` and ``True``, an order."""
+    try:
+        return _pack(attributes)
+    except (OverflowError, RecursionError, TypeError, UnicodeEncodeError):
+        return None

@@ -145,9 +145,14 @@ def has_number(text: str) -> bool:
     return dots < 2 and (_DECIMAL if dots else _TWO_DIGITS).search(text) is not None
 
 
+def is_finite(value: float | str) -> bool:
+    """Return whether a field can be written: a text, or a number other than nan and the infinities."""
+    return isinstance(value, str) or math.isfinite(value)
+
+
 def finite_fields(fields: Fields) -> Fields:
     """Return the fields without a state that is no finite number; raises :class:`LeftOut` when none remains."""
-    if isinstance(value := fields.get("value"), float) and not math.isfinite(value):
+    if not is_finite(fields.get("value", 0.0)):
         del fields["value"]
     if not fields:
         raise LeftOut("no_field")

@@ -13,13 +13,12 @@ from flowrunner import Message, MessageError
 from flowrunner_nodes._names import check_field_name, check_name
 from flowrunner_nodes._point_options import PointOptions
 from flowrunner_nodes._points import Point, PointReader, Series, checked_time
+from flowrunner_nodes._remember import remember
 from flowrunner_nodes._scalars import scalar_text
 
 PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 """Nanoseconds of the units that a timestamp can be written in."""
 
-_CACHE_ENTRIES = 16_384
-_CACHE_ENTRY_CHARACTERS = 2_048
 _MAX_SERIES_BYTES = 65_535
 
 _LARGEST = 2.0**63
@@ -124,7 +123,7 @@ class LineEncoder:
                 text += head + _escape(value)
         if len(text.encode()) > _MAX_SERIES_BYTES:
             raise MessageError(f"measurement and tags together exceed {_MAX_SERIES_BYTES} bytes")
-        _remember(self._series, key, text, len(text))
+        remember(self._series, key, text, len(text))
         return text
 
     def _remember_layout(self, unsorted: tuple[str, ...]) -> _Layout:
@@ -135,20 +134,12 @@ class LineEncoder:
         template = ",".join([head.replace("%", "%%") + "%r" for _, head in heads])
         simple = not any("=" in name for name in names) and self.points.types.isdisjoint(names)
         layout = _Layout(heads, template, _picker(names) if simple else None)
-        _remember(self._layouts, unsorted, layout, len(template))
+        remember(self._layouts, unsorted, layout, len(template))
         return layout
 
 
 def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     return itemgetter(*names) if len(names) > 1 else lambda members: (members[names[0]],)
-
-
-def _remember[K, V](cache: dict[K, V], key: K, value: V, size: int) -> None:
-    """Keep what is of an ordinary size, in place of the oldest entry when there are too many."""
-    if size <= _CACHE_ENTRY_CHARACTERS:
-        if len(cache) >= _CACHE_ENTRIES:
-            del cache[next(iter(cache))]
-        cache[key] = value
 
 
 def _escape(name: str) -> str:

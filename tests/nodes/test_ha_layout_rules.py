@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowrunner import Message
+from flowrunner import Message, MessageError
+from flowrunner_nodes import _remember
 from flowrunner_nodes._ha_layout import HomeAssistantEncoder
 from flowrunner_nodes._ha_layout_entities import Entities, entity_filter
 from flowrunner_nodes._ha_layout_fields import LeftOut, has_number, state_fields
@@ -159,3 +160,62 @@ def test_every_line_reads_back_as_one_point(attributes: dict[str, Any], state: s
         point.time,
     )
     assert all(not isinstance(value, float) or math.isfinite(value) for value in point.fields.values())
+
+
+_COLLIDING = st.sampled_from(
+    ["value", "state", "value_", "state_str", "time", "%s", "a=b", "unit_of_measurement"]
+)
+_STATES = st.sampled_from(["1", "2.5", "on", "open %", "nan", "-inf", "word", "unknown"])
+_ALIKE = st.sampled_from(
+    [1, 1.0, True, 0.0, -0.0, False, "1", [1], [True], None, float("nan"), 2**70, "%", "\ud800"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(_STATES, st.dictionaries(_COLLIDING | _ATTRIBUTE, _ALIKE | _VALUES, max_size=3)),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from([[], ["value"]]),
+)
+def test_what_is_remembered_of_an_entity_changes_nothing(
+    states: list[tuple[str, dict[str, Any]]], tags: list[str]
+) -> None:
+    options = HomeAssistantOptions.model_validate({"tags_attributes": tags})
+    subject = HomeAssistantEncoder(options, "ns")
+
+    for state, attributes in (*states, *states, *((state, states[0][1]) for state, _ in states)):
+        fresh = HomeAssistantEncoder(options, "ns")
+        assert _line_or_reason(fresh, state, attributes) == _line_or_reason(subject, state, attributes)
+
+
+def _line_or_reason(subject: HomeAssistantEncoder, state: str, attributes: dict[str, Any]) -> str:
+    payload = {"entity_id": "sensor.t", "state": state, "attributes": attributes}
+    try:
+        return subject.line(Message("t", payload, 1))
+    except (LeftOut, MessageError) as error:
+        return repr(error)
+
+
+def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_remember, "ENTRIES", 3)
+    subject = HomeAssistantEncoder(HomeAssistantOptions(), "ns")
+    names = [f"sensor.s{number}" for number in range(10)]
+
+    lines = [
+        subject.line(Message("t", {"entity_id": name, "state": "1", "attributes": {}}, 1)) for name in names
+    ]
+
+    assert lines == [f"{name},domain=sensor,entity_id={name[7:]} value=1 1" for name in names]
+    assert list(subject._templates) == [(name, "value") for name in names[-3:]]
+
+
+def test_very_long_attributes_are_not_remembered() -> None:
+    subject = HomeAssistantEncoder(HomeAssistantOptions.model_validate({"ignore_attributes": ["a"]}), "ns")
+    payload = {"entity_id": "sensor.t", "state": "1", "attributes": {"a": "x" * 10_000}}
+
+    line = subject.line(Message("t", payload, 1))
+
+    assert line == "sensor.t,domain=sensor,entity_id=t value=1 1"
+    assert subject._templates == {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flowrunner import Message, MessageError
-from flowrunner_nodes import _line_protocol
+from flowrunner_nodes import _remember
 from flowrunner_nodes._line_protocol import LineEncoder
 from flowrunner_nodes._point_options import PointOptions
 from tests.nodes.line_protocol_parser import Point, parse
@@ -263,7 +263,7 @@ def test_fields_cannot_be_an_empty_mapping() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_line_protocol, "_CACHE_ENTRIES", 3)
+    monkeypatch.setattr(_remember, "ENTRIES", 3)
     subject = encoder(tags={"t": "=topic"})
 
     written = [subject.line(Message(f"t{index}", {f"a{index}": 1}, TIME)) for index in range(10)]
