@@ -217,8 +217,8 @@ def _losses(flows: _Flows) -> Iterator[Metric]:
     )
     for name, flow in flows:
         store, damage = flow.storage.store, flow.storage.journal.damaged
-        letters.add_metric([name], store.dead_letter_count)
-        purged.add_metric([name], store.purged)
+        letters.add_metric([name], store.letters.count)
+        purged.add_metric([name], sum(store.letters.dropped().values()))
         damaged.add_metric([name], damage.entries)
         files.add_metric([name], damage.files + store.damaged)
     yield from (letters, purged, damaged, files)

@@ -22,11 +22,12 @@ from flowrunner.message import NANOSECONDS
 from flowrunner.node import Transform
 from flowrunner.runtime.assemble import Assembly, StageTask
 from flowrunner.runtime.channel import Marker
+from flowrunner.runtime.dead_letters import DeadLetter
 from flowrunner.runtime.journal import Journal
 from flowrunner.runtime.ledger import kept_out
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
-from flowrunner.runtime.store import Checkpoint, DeadLetter, Store
+from flowrunner.runtime.store import Checkpoint, Store
 from flowrunner.timers import Timers
 
 EARLY_FLUSH = 256

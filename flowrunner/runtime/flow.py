@@ -15,13 +15,13 @@ from flowrunner.metrics import Histogram
 from flowrunner.runtime.assemble import Assembly, Callbacks, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.checkpoint import Checkpointer
+from flowrunner.runtime.dead_letters import DeadLetter
 from flowrunner.runtime.journal import Entry
 from flowrunner.runtime.ledger import Ledger, ledger
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.restore import restore
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
-from flowrunner.runtime.store import DeadLetter
 
 
 class FlowStoppedError(FlowrunnerError):

@@ -13,6 +13,7 @@ from flowrunner.clock import NEVER, FlowClock
 from flowrunner.errors import MessageError
 from flowrunner.message import NANOSECONDS, NO_META, Message
 from flowrunner.runtime.channel import Marker
+from flowrunner.runtime.dead_letters import Undecoded
 from flowrunner.runtime.journal import Entry, Journal
 from flowrunner.runtime.sources import SourceTask
 from flowrunner.runtime.stage import SLICE, Ends, Outlet, Stage
@@ -196,7 +197,8 @@ class Pump:
                 payload = decode(entry.data)
             except MessageError as error:
                 raw = entry.data.decode("utf-8", "backslashreplace")
-                context.fail(Message(entry.topic, raw, entry.time, meta, entry.clock, entry.seq), str(error))
+                failed = Undecoded(entry.topic, raw, entry.time, meta, entry.clock, entry.seq, entry.data)
+                context.fail(failed, str(error))
             else:
                 out.append(Message(entry.topic, payload, entry.time, meta, entry.clock, entry.seq))
         self._outlets[name].settle(out)

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
 import msgspec
 
-from flowrunner.runtime import database
+from flowrunner.runtime import database, letter_table
+from flowrunner.runtime.dead_letters import Letter
+from flowrunner.runtime.letter_table import Caps, Tally
 
 _FORMAT = 1
 _KEPT = 2
-_PURGE_STEP = 100
 _TABLES = (
     "CREATE TABLE checkpoints (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER, crc INTEGER, head BLOB)",
     "CREATE TABLE states (checkpoint INTEGER, node TEXT, crc INTEGER, data BLOB, PRIMARY KEY (checkpoint, node))",
-    """CREATE TABLE dead_letters (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE,
-    created INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)""",
+    *letter_table.TABLES,
     f"PRAGMA user_version = {_FORMAT}",
 )
-_ADD_LETTER = """INSERT INTO dead_letters (key, created, crc, data) VALUES (?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET created = excluded.created, crc = excluded.crc, data = excluded.data"""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -38,37 +36,25 @@ class Saved(msgspec.Struct, frozen=True):
     states: Mapping[str, bytes]
 
 
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter as stored; two with one ``key`` are the same."""
-
-    key: bytes
-    created: int
-    data: bytes
-
-
 class Contents(msgspec.Struct, frozen=True):
     """What the file is like after a call."""
 
     releasable: int
     """Position of the oldest checkpoint that is kept as a fallback; 0 while there is only one."""
-    letters: int
-    letter_bytes: int
-    purged: int
-    """Dead letters deleted for want of room, since the file was opened."""
+    letters: Tally
     damaged: int
-    """Checkpoints, dead letters and files found unreadable, since the file was opened."""
+    """Checkpoints and files found unreadable, since the file was opened."""
 
 
 class StateFile:
     """Checkpoints and dead letters of one flow; ``path`` is ``None`` for a flow that keeps all in memory."""
 
-    def __init__(self, path: Path | None, *, max_letters: int, max_letter_bytes: int) -> None:
+    def __init__(self, path: Path | None, caps: Caps) -> None:
         self._path = path
-        self._max_letters = max_letters
-        self._max_letter_bytes = max_letter_bytes
+        self._caps = caps
         self._connection: sqlite3.Connection | None = None
-        self._letters = self._letter_bytes = 0
-        self._purged = self._damaged = 0
+        self._letters = Tally()
+        self._damaged = 0
 
     def open(self) -> Contents:
         """Open the file; one that cannot be read is set aside and begun anew."""
@@ -97,38 +83,37 @@ class StateFile:
             self._begin_anew()
         return None
 
-    def save(self, checkpoint: Saved | None, letters: Sequence[Letter]) -> Contents:
-        """Commit a checkpoint and dead letters, all or nothing."""
+    def save(
+        self, checkpoint: Saved | None, letters: Sequence[Letter], *, now: int, settled: int = 0
+    ) -> Contents:
+        """Commit a checkpoint and dead letters, all or nothing.
+
+        No checkpoint that is kept then goes back to before the flow clock ``settled``.
+        """
         if self._path is not None and not self._path.exists():
             self.close()
         try:
-            self._save(checkpoint, letters)
+            self._save(checkpoint, letters, now, settled)
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise
             self._begin_anew()
-            self._save(checkpoint, letters)
+            self._save(checkpoint, letters, now, settled)
         return self.contents()
 
-    def read_letters(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return the numbers and contents of dead letters, oldest first; unreadable ones are left out."""
-        query = "SELECT id, crc, data FROM dead_letters WHERE id > ? ORDER BY id LIMIT ?"
-        rows = self._open().execute(query, (after, limit)).fetchall()
-        return [(number, data) for number, crc, data in rows if crc32(data) == crc]
-
-    def delete_letters(self, numbers: Iterable[int]) -> Contents:
-        """Delete dead letters by number."""
+    def with_letters[T](self, use: Callable[[sqlite3.Connection], T]) -> tuple[T, Contents]:
+        """Return what ``use`` returns of the table of dead letters, read and written in one transaction."""
         connection = self._open()
-        with _transaction(connection):
-            connection.executemany("DELETE FROM dead_letters WHERE id = ?", [(number,) for number in numbers])
-        self._count_letters(connection)
-        return self.contents()
+        with database.transaction(connection):
+            used = use(connection)
+        self._letters = letter_table.tally(connection)
+        return used, self.contents()
 
     def contents(self) -> Contents:
         """Return what the file is like."""
         rows = self._open().execute("SELECT position FROM checkpoints ORDER BY id").fetchall()
         releasable = rows[0][0] if len(rows) >= _KEPT else 0
-        return Contents(releasable, self._letters, self._letter_bytes, self._purged, self._damaged)
+        return Contents(releasable, self._letters, self._damaged)
 
     def close(self) -> None:
         """Close the file."""
@@ -140,7 +125,8 @@ class StateFile:
         if self._connection is None:
             connection = self._connect()
             try:
-                self._count_letters(connection)
+                letter_table.prepare(connection)
+                self._letters = letter_table.tally(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -171,17 +157,15 @@ class StateFile:
         self._damaged += 1
         self._open()
 
-    def _save(self, checkpoint: Saved | None, letters: Sequence[Letter]) -> None:
+    def _save(self, checkpoint: Saved | None, letters: Sequence[Letter], now: int, settled: int) -> None:
         connection = self._open()
-        with _transaction(connection):
+        with database.transaction(connection):
             if checkpoint is not None:
                 self._add_checkpoint(connection, checkpoint)
-            connection.executemany(
-                _ADD_LETTER,
-                [(letter.key, letter.created, crc32(letter.data), letter.data) for letter in letters],
-            )
-            purged = self._purge(connection) if letters else 0
-        self._purged += purged
+                letter_table.forget_gone(connection, settled)
+            letter_table.add(connection, letters)
+            letter_table.trim(connection, self._caps, now)
+        self._letters = letter_table.tally(connection)
 
     def _add_checkpoint(self, connection: sqlite3.Connection, checkpoint: Saved) -> None:
         added = connection.execute(
@@ -215,38 +199,7 @@ class StateFile:
         intact = all(crc32(data) == crc for _, crc, data in rows) and _crc(saved) == crc
         return saved if intact else None
 
-    def _count_letters(self, connection: sqlite3.Connection) -> None:
-        query = "SELECT count(*), coalesce(sum(length(data)), 0) FROM dead_letters"
-        self._letters, self._letter_bytes = connection.execute(query).fetchone()
-
-    def _purge(self, connection: sqlite3.Connection) -> int:
-        """Delete the oldest dead letters beyond the caps; return how many."""
-        self._count_letters(connection)
-        purged = 0
-        while self._letters > self._max_letters or self._letter_bytes > self._max_letter_bytes:
-            query = "SELECT id, length(data) FROM dead_letters ORDER BY id LIMIT ?"
-            for number, size in connection.execute(query, (_PURGE_STEP,)).fetchall():
-                if self._letters <= self._max_letters and self._letter_bytes <= self._max_letter_bytes:
-                    break
-                connection.execute("DELETE FROM dead_letters WHERE id = ?", (number,))
-                self._letters -= 1
-                self._letter_bytes -= size
-                purged += 1
-        return purged
-
 
 def _crc(checkpoint: Saved) -> int:
     """Return a checksum over the head and over which states belong to it."""
     return crc32("\0".join(sorted(checkpoint.states)).encode(), crc32(checkpoint.head))
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.rollback()
-        raise

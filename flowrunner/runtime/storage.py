@@ -8,8 +8,10 @@ from typing import Literal
 import msgspec
 
 from flowrunner.clock import Clock, FlowClock
+from flowrunner.context import Logger
 from flowrunner.runtime.journal import DiskJournal, Journal, MemoryJournal
-from flowrunner.runtime.store import DiskStore, MemoryStore, Store
+from flowrunner.runtime.letter_table import Caps
+from flowrunner.runtime.store import DEFAULT_CAPS, DiskStore, MemoryStore, Store
 
 type Delivery = Literal["journal", "memory"]
 
@@ -25,13 +27,21 @@ class FlowSettings(msgspec.Struct, frozen=True):
     journal_retention: float = 86_400.0
     """Seconds that processed records are kept for a replay."""
     checkpoint_every: float = 10.0
+    dead_letters: Caps = DEFAULT_CAPS
     instance: str = "flowrunner"
 
 
 class Storage:
     """The journal and store of one flow, kept open over reloads and restarts of the flow."""
 
-    def __init__(self, flow: str, delivery: Delivery, settings: FlowSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        flow: str,
+        delivery: Delivery,
+        settings: FlowSettings,
+        clock: Clock,
+        log: Logger | None = None,
+    ) -> None:
         self.delivery = delivery
         self.clock = FlowClock(clock)
         self.journal: Journal
@@ -40,7 +50,7 @@ class Storage:
             self.journal = MemoryJournal(
                 self.clock, clock, max_bytes=min(settings.journal_max_bytes, MEMORY_JOURNAL_BYTES)
             )
-            self.store = MemoryStore()
+            self.store = MemoryStore(clock, settings.dead_letters)
             return
         folder = settings.state_dir / "flows" / flow
         self.journal = DiskJournal(
@@ -49,8 +59,9 @@ class Storage:
             clock,
             max_bytes=settings.journal_max_bytes,
             retention=settings.journal_retention,
+            log=log,
         )
-        self.store = DiskStore(folder / "state.db")
+        self.store = DiskStore(folder / "state.db", clock, settings.dead_letters)
 
     async def open(self) -> None:
         """Open the files, recover what a crash left."""

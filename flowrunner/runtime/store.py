@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from flowrunner.message import Message
-from flowrunner.runtime import database
-from flowrunner.runtime.statefile import Contents, Letter, Saved, StateFile
+from flowrunner.clock import Clock
+from flowrunner.runtime import database, letter_table
+from flowrunner.runtime.dead_letters import DeadLetter, pack
+from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
+from flowrunner.runtime.statefile import Contents, Saved, StateFile
 from flowrunner.runtime.worker import Worker
 
-MAX_DEAD_LETTERS = 100_000
-MAX_DEAD_LETTER_BYTES = 64 * 2**20
-_REPR_CHARACTERS = 65_536
+DEFAULT_CAPS = Caps()
+EVERY = Selection()
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -35,39 +35,6 @@ class Checkpoint(msgspec.Struct, frozen=True):
     created: int
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A message that could not be processed, and why.
-
-    ``position`` and ``clock`` are where it comes from: a replay makes the same letter again, and the store
-    recognises it.
-    """
-
-    position: int
-    clock: int
-    node: str
-    reason: str
-    topic: str
-    payload: Any
-    time: int
-    meta: Mapping[str, Any]
-    created: int
-
-    @classmethod
-    def of(cls, message: Message, node: str, reason: str, created: int) -> DeadLetter:
-        """Return the letter for a message that failed at ``node``."""
-        return cls(
-            message.seq,
-            message.clock,
-            node,
-            reason,
-            message.topic,
-            message.payload,
-            message.time,
-            message.meta,
-            created,
-        )
-
-
 class Store(Protocol):
     """What a flow needs of its store. All calls are made on the event loop, and none blocks it.
 
@@ -75,10 +42,10 @@ class Store(Protocol):
     that call is then stored.
     """
 
-    dead_letter_count: int
-    dead_letter_bytes: int
-    purged: int
-    """Dead letters deleted for want of room, since the store was opened."""
+    letters: Tally
+    """The books of the dead letters."""
+    on_letters: Callable[[Tally], None]
+    """Called when the books have changed, with those before."""
     damaged: int
     """Checkpoints and files found unreadable, since the store was opened."""
 
@@ -98,11 +65,17 @@ class Store(Protocol):
     async def add_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Commit dead letters before their checkpoint is due."""
 
-    async def read_dead_letters(self, after: int = 0, limit: int = 100) -> list[tuple[int, DeadLetter]]:
-        """Return dead letters with their numbers, oldest first, those after number ``after``."""
+    async def read_dead_letters(self, chosen: Selection = EVERY) -> list[Kept]:
+        """Return the chosen dead letters."""
 
-    async def delete_dead_letters(self, numbers: Sequence[int]) -> None:
-        """Delete dead letters by number."""
+    async def want_dead_letters(self, numbers: Iterable[int]) -> None:
+        """Ask for dead letters to be replayed, by number."""
+
+    async def refuse_dead_letters(self, reasons: Iterable[tuple[int, str]]) -> None:
+        """Take back, by number, that dead letters are to be replayed, and say why."""
+
+    async def end_dead_letters(self, reason: str, keys: Iterable[tuple[bytes, int]]) -> int:
+        """End dead letters for good, by key and flow clock; return how many there were."""
 
     async def close(self) -> None:
         """Close the file after the calls made so far."""
@@ -111,18 +84,13 @@ class Store(Protocol):
 class DiskStore:
     """A store in a SQLite file."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        *,
-        max_dead_letters: int = MAX_DEAD_LETTERS,
-        max_dead_letter_bytes: int = MAX_DEAD_LETTER_BYTES,
-    ) -> None:
-        self.dead_letter_count = 0
-        self.dead_letter_bytes = 0
-        self.purged = 0
+    def __init__(self, path: Path | None, clock: Clock, caps: Caps = DEFAULT_CAPS) -> None:
+        self.letters = Tally()
+        self.on_letters: Callable[[Tally], None] = lambda _: None
         self.damaged = 0
-        self._file = StateFile(path, max_letters=max_dead_letters, max_letter_bytes=max_dead_letter_bytes)
+        self._clock = clock
+        self._settled = 0
+        self._file = StateFile(path, caps)
         self._worker: Worker | None = None
         self._ordinals: Counter[bytes] = Counter()
 
@@ -143,26 +111,35 @@ class DiskStore:
         if saved is None:
             return None
         position, clock, definitions, counters, created = msgspec.msgpack.decode(saved.head)
+        self._settled = clock
         return Checkpoint(position, clock, dict(saved.states), definitions, counters, created)
 
     async def save(self, checkpoint: Checkpoint, dead_letters: Sequence[DeadLetter]) -> int:
         """Commit a checkpoint and the dead letters up to it; return what the journal may release."""
         contents = await self._write(checkpoint, dead_letters)
         self._ordinals.clear()
+        self._settled = checkpoint.clock
         return contents.releasable
 
     async def add_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Commit dead letters before their checkpoint is due."""
         await self._write(None, dead_letters)
 
-    async def read_dead_letters(self, after: int = 0, limit: int = 100) -> list[tuple[int, DeadLetter]]:
-        """Return dead letters with their numbers, oldest first."""
-        rows = await self._call(partial(self._file.read_letters, after, limit))
-        return [(number, msgspec.msgpack.decode(data, type=DeadLetter)) for number, data in rows]
+    async def read_dead_letters(self, chosen: Selection = EVERY) -> list[Kept]:
+        """Return the chosen dead letters."""
+        return await self._use(lambda connection: letter_table.select(connection, chosen))
 
-    async def delete_dead_letters(self, numbers: Sequence[int]) -> None:
-        """Delete dead letters by number."""
-        self._apply(await self._call(partial(self._file.delete_letters, numbers)))
+    async def want_dead_letters(self, numbers: Iterable[int]) -> None:
+        """Ask for dead letters to be replayed, by number."""
+        await self._use(lambda connection: letter_table.want(connection, numbers))
+
+    async def refuse_dead_letters(self, reasons: Iterable[tuple[int, str]]) -> None:
+        """Take back, by number, that dead letters are to be replayed, and say why."""
+        await self._use(lambda connection: letter_table.refuse(connection, reasons))
+
+    async def end_dead_letters(self, reason: str, keys: Iterable[tuple[bytes, int]]) -> int:
+        """End dead letters for good, by key and flow clock; return how many there were."""
+        return await self._use(lambda connection: letter_table.end(connection, reason, keys))
 
     async def close(self) -> None:
         """Close the file after the calls made so far."""
@@ -175,11 +152,17 @@ class DiskStore:
     async def _write(self, checkpoint: Checkpoint | None, dead_letters: Sequence[DeadLetter]) -> Contents:
         ordinals = self._ordinals.copy()
         saved = None if checkpoint is None else _pack(checkpoint)
-        letters = [_letter(letter, ordinals) for letter in dead_letters]
-        contents = await self._call(partial(self._file.save, saved, letters))
+        letters = [pack(letter, ordinals) for letter in dead_letters]
+        save = partial(self._file.save, saved, letters, now=self._clock.now(), settled=self._settled)
+        contents = await self._call(save)
         self._ordinals = ordinals
         self._apply(contents)
         return contents
+
+    async def _use[T](self, use: Callable[[sqlite3.Connection], T]) -> T:
+        used, contents = await self._call(partial(self._file.with_letters, use))
+        self._apply(contents)
+        return used
 
     async def _call[T](self, function: Callable[[], T]) -> T:
         if self._worker is None:
@@ -190,15 +173,17 @@ class DiskStore:
             raise database.as_disk_error(error) from error
 
     def _apply(self, contents: Contents) -> None:
-        self.dead_letter_count, self.dead_letter_bytes = contents.letters, contents.letter_bytes
-        self.purged, self.damaged = contents.purged, contents.damaged
+        self.damaged = contents.damaged
+        before, self.letters = self.letters, contents.letters
+        if before != contents.letters:
+            self.on_letters(before)
 
 
 class MemoryStore(DiskStore):
     """A store for ``delivery: memory``: the same, and gone with the process."""
 
-    def __init__(self) -> None:
-        super().__init__(None)
+    def __init__(self, clock: Clock, caps: Caps = DEFAULT_CAPS) -> None:
+        super().__init__(None, clock, caps)
 
 
 def _pack(checkpoint: Checkpoint) -> Saved:
@@ -210,36 +195,3 @@ def _pack(checkpoint: Checkpoint) -> Saved:
         checkpoint.created,
     ]
     return Saved(checkpoint.position, msgspec.msgpack.encode(head), checkpoint.states)
-
-
-def _letter(letter: DeadLetter, ordinals: Counter[bytes]) -> Letter:
-    """Encode a letter under a key that a replay arrives at again: its origin, its content and its repetition."""
-    data = _encode(letter)
-    content = _encode(msgspec.structs.replace(letter, created=0, reason=""))
-    digest = blake2b(content, digest_size=16).digest()
-    ordinals[digest] += 1
-    return Letter(digest + ordinals[digest].to_bytes(4, "big"), letter.created, data)
-
-
-def _encode(letter: DeadLetter) -> bytes:
-    try:
-        return msgspec.msgpack.encode(letter, enc_hook=dict)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        # What no format can hold is often why the message failed: keep at least what a person can read.
-        return msgspec.msgpack.encode(
-            msgspec.structs.replace(
-                letter,
-                reason=_printable(letter.reason),
-                topic=_printable(letter.topic),
-                payload=_printable(letter.payload),
-                meta={_printable(name): _printable(value) for name, value in letter.meta.items()},
-            )
-        )
-
-
-def _printable(value: Any) -> str:
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except (ValueError, RecursionError):
-        text = f"<{type(value).__name__}>"
-    return text[:_REPR_CHARACTERS].encode("utf-8", "backslashreplace").decode()

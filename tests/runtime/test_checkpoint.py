@@ -142,7 +142,7 @@ def test_the_flow_goes_on_when_the_disk_does_not_take_a_checkpoint(error: Except
             await flow.feed("a", record(2))
             await asyncio.sleep(5)
 
-            assert ([1, 2], 1) == (flow.payloads("b"), store.dead_letter_count)
+            assert ([1, 2], 1) == (flow.payloads("b"), store.letters.count)
             assert flow.runner.checkpointer.error is None
             assert [1, 1, 1] == saves
 
@@ -188,14 +188,14 @@ def test_many_dead_letters_do_not_wait_for_a_sink_that_stalls() -> None:
             await runner.assembly.sources["a"].context.post([record("bad")] * EARLY_FLUSH)
             await asyncio.sleep(10)
         assert len(runner.checkpointer.dead_letters) < EARLY_FLUSH
-        assert storage.store.dead_letter_count >= 2 * EARLY_FLUSH
+        assert storage.store.letters.count >= 2 * EARLY_FLUSH
         task.cancel()
         await asyncio.wait({task})
         async with running(graph, storage=storage) as flow:
             await asyncio.sleep(5)
 
             assert 3 * EARLY_FLUSH == flow.runner.ledger.dead_lettered
-        assert 3 * EARLY_FLUSH == storage.store.dead_letter_count
+        assert 3 * EARLY_FLUSH == storage.store.letters.count
         await storage.close()
 
     run_virtual(scenario())

@@ -206,7 +206,9 @@ def test_undecodable_data_is_dead_lettered_at_its_source() -> None:
 
             assert [2] == flow.payloads("b")
             letters = await flow.runner.store.read_dead_letters()
-            assert [("a", "\\xff{")] == [(letter.node, letter.payload) for _, letter in letters]
+            assert [("a", "\\xff{", b"\xff{")] == [
+                (one.letter.node, one.letter.payload, one.letter.data) for one in letters
+            ]
 
     run_virtual(scenario())
 

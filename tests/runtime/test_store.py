@@ -19,7 +19,12 @@ import pytest
 
 from flowrunner import JournalFull, Message
 from flowrunner.runtime import statefile
-from flowrunner.runtime.store import Checkpoint, DeadLetter, DiskStore, MemoryStore, Store
+from flowrunner.runtime.dead_letters import DeadLetter
+from flowrunner.runtime.letter_table import Caps, Selection
+from flowrunner.runtime.store import Checkpoint, DiskStore, MemoryStore, Store
+from tests.nodes.harness import SetClock
+
+CLOCK = SetClock(9)
 
 
 def checkpoint(position: int, **changes: Any) -> Checkpoint:
@@ -42,20 +47,20 @@ def letter(
 
 @pytest.fixture(params=["disk", "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made = DiskStore(tmp_path / "flow" / "state.db") if request.param == "disk" else MemoryStore()
+    made = DiskStore(tmp_path / "flow" / "state.db", CLOCK) if request.param == "disk" else MemoryStore(CLOCK)
     await made.open()
     yield made
     await made.close()
 
 
 async def payloads(store: Store) -> list[Any]:
-    return [letter.payload for _, letter in await store.read_dead_letters()]
+    return [kept.letter.payload for kept in await store.read_dead_letters()]
 
 
 class TestEveryStore:
     async def test_there_is_no_checkpoint_at_first(self, store: Store) -> None:
         assert await store.load() is None
-        assert (store.dead_letter_count, store.dead_letter_bytes, store.purged, store.damaged) == (0, 0, 0, 0)
+        assert (store.letters.count, store.letters.bytes, store.letters.ended, store.damaged) == (0, 0, {}, 0)
 
     async def test_the_newest_checkpoint_is_loaded_as_it_was_saved(self, store: Store) -> None:
         for position in (1, 2, 3):
@@ -72,12 +77,12 @@ class TestEveryStore:
         meta = MappingProxyType({"qos": 1})
         await store.save(checkpoint(1), [letter({"a": [1, None]}, meta=meta), letter(b"\xff raw", seq=2)])
 
-        assert [one for _, one in await store.read_dead_letters()] == [
+        assert [kept.letter for kept in await store.read_dead_letters()] == [
             DeadLetter(1, 7, "store", "refused", "t", {"a": [1, None]}, 5, {"qos": 1}, 9),
             DeadLetter(2, 7, "store", "refused", "t", b"\xff raw", 5, {}, 9),
         ]
-        assert store.dead_letter_count == 2
-        assert store.dead_letter_bytes > 100
+        assert store.letters.count == 2
+        assert store.letters.bytes > 100
 
     async def test_a_replay_makes_no_letter_twice_but_equal_messages_are_kept_apart(
         self, store: Store
@@ -86,22 +91,24 @@ class TestEveryStore:
         await store.save(checkpoint(1), [])
         await store.add_dead_letters(letters[:1])
         await store.add_dead_letters(letters[1:])
-        assert store.dead_letter_count == 4
+        assert store.letters.count == 4
         await store.load()
         await store.save(checkpoint(2), [*letters[:3], letter(2, reason="other words")])
 
-        assert store.dead_letter_count == 4
-        assert [one.reason for _, one in await store.read_dead_letters()] == ["refused"] * 3 + ["other words"]
+        assert store.letters.count == 4
+        assert [kept.letter.reason for kept in await store.read_dead_letters()] == ["refused"] * 3 + [
+            "other words"
+        ]
 
-    async def test_dead_letters_are_read_in_pieces_and_deleted_by_number(self, store: Store) -> None:
+    async def test_dead_letters_are_read_in_pieces_and_ended_by_key(self, store: Store) -> None:
         await store.add_dead_letters([letter(number) for number in range(10)])
-        first = await store.read_dead_letters(limit=4)
-        rest = await store.read_dead_letters(after=first[-1][0])
-        assert [one.payload for _, one in first + rest] == list(range(10))
+        first = await store.read_dead_letters(Selection(limit=4))
+        rest = await store.read_dead_letters(Selection(after=first[-1].number))
+        assert [kept.letter.payload for kept in first + rest] == list(range(10))
 
-        await store.delete_dead_letters([number for number, _ in first])
+        ended = await store.end_dead_letters("purged", [(kept.key, kept.letter.clock) for kept in first])
         assert await payloads(store) == [4, 5, 6, 7, 8, 9]
-        assert (store.dead_letter_count, store.purged) == (6, 0)
+        assert (ended, store.letters.count, store.letters.ended) == (4, 6, {("store", "purged"): 4})
 
     @pytest.mark.parametrize(
         ("payload", "shown"),
@@ -138,41 +145,41 @@ class TestEveryStore:
 
 class TestDisk:
     async def test_everything_is_there_after_a_restart(self, tmp_path: Path) -> None:
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         await store.save(checkpoint(1), [letter(1)])
         await store.save(checkpoint(2), [letter(2)])
-        size = store.dead_letter_bytes
+        size = store.letters.bytes
         await store.close()
 
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         assert await store.load() == checkpoint(2)
         assert await payloads(store) == [1, 2]
-        assert (store.dead_letter_count, store.dead_letter_bytes) == (2, size)
+        assert (store.letters.count, store.letters.bytes) == (2, size)
         assert await store.save(checkpoint(3), []) == 2
         await store.close()
 
     async def test_the_oldest_dead_letters_give_way_and_are_counted(self, tmp_path: Path) -> None:
-        store = DiskStore(tmp_path / "state.db", max_dead_letters=5, max_dead_letter_bytes=2**20)
+        store = DiskStore(tmp_path / "state.db", CLOCK, Caps(letters=5))
         await store.open()
         await store.add_dead_letters([letter(number) for number in range(250)])
         assert await payloads(store) == [245, 246, 247, 248, 249]
-        assert (store.dead_letter_count, store.purged) == (5, 245)
+        assert (store.letters.count, store.letters.ended) == (5, {("store", "max_count"): 245})
         await store.close()
 
-        store = DiskStore(tmp_path / "state.db", max_dead_letter_bytes=2_450)
+        store = DiskStore(tmp_path / "state.db", CLOCK, Caps(bytes=2_450))
         await store.open()
         await store.add_dead_letters([letter("x" * 1_000), letter("y" * 1_000)])
         assert await payloads(store) == [247, 248, 249, "x" * 1_000, "y" * 1_000]
-        assert 2_000 < store.dead_letter_bytes <= 2_450
-        assert (store.dead_letter_count, store.purged) == (5, 2)
+        assert 2_000 < store.letters.bytes <= 2_450
+        assert (store.letters.count, store.letters.ended["store", "max_bytes"]) == (5, 2)
         await store.close()
 
     @pytest.mark.parametrize("table", ["states", "checkpoints"])
     async def test_a_broken_checkpoint_falls_back_to_the_one_before(self, tmp_path: Path, table: str) -> None:
         path = tmp_path / "state.db"
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         for position in (1, 2):
             await store.save(checkpoint(position), [letter(position)])
@@ -202,7 +209,7 @@ class TestDisk:
             connection.close()
         else:
             path.write_bytes(b"" if how == "empty" else os.urandom(20_000))
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         assert await store.load() is None
         assert store.damaged == 1
@@ -214,7 +221,7 @@ class TestDisk:
     @pytest.mark.parametrize("seed", range(12))
     async def test_flipped_bytes_anywhere_never_stop_a_flow(self, tmp_path: Path, seed: int) -> None:
         path = tmp_path / "state.db"
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         states = {f"node{number}": Random(number).randbytes(9_000) for number in range(5)}
         saved = [checkpoint(position, states=states) for position in (1, 2)]
@@ -237,7 +244,7 @@ class TestDisk:
         self, tmp_path: Path
     ) -> None:
         path = tmp_path / "state.db"
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         await store.save(checkpoint(1), [])
         path.write_bytes(os.urandom(path.stat().st_size))
@@ -252,7 +259,7 @@ class TestDisk:
 
     async def test_a_file_of_a_newer_flowrunner_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "state.db"
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         await store.close()
         connection = sqlite3.connect(path)
@@ -266,7 +273,7 @@ class TestDisk:
     async def test_a_full_disk_keeps_the_checkpoint_before(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         await store.save(checkpoint(1), [letter(1)])
         connection = store._file._open
@@ -284,7 +291,7 @@ class TestDisk:
     async def test_an_error_of_the_disk_is_an_os_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         await store.save(checkpoint(1), [])
         failed = sqlite3.OperationalError("disk I/O error")
@@ -308,7 +315,7 @@ class TestDisk:
                 await store.open()
 
     async def test_another_process_may_look_while_the_flow_runs(self, tmp_path: Path) -> None:
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         await store.save(checkpoint(1), [letter(1)])
         connection = sqlite3.connect(tmp_path / "state.db")
@@ -319,7 +326,7 @@ class TestDisk:
         await store.close()
 
     async def test_a_large_state_does_not_hold_up_the_loop(self, tmp_path: Path) -> None:
-        store = DiskStore(tmp_path / "state.db")
+        store = DiskStore(tmp_path / "state.db", CLOCK)
         await store.open()
         saving = asyncio.ensure_future(store.save(checkpoint(1, states={"big": bytes(30_000_000)}), []))
         turns = 0
@@ -334,18 +341,19 @@ class TestDisk:
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from flowrunner import Message
-from flowrunner.runtime.store import Checkpoint, DeadLetter, DiskStore
+from flowrunner import Message, SystemClock
+from flowrunner.runtime.dead_letters import DeadLetter
+from flowrunner.runtime.store import Checkpoint, DiskStore
 
 async def main():
-    store = DiskStore(Path(sys.argv[1]))
+    store = DiskStore(Path(sys.argv[1]), SystemClock())
     await store.open()
     found = await store.load()
     position = found.position if found else 0
     os.write(1, b"%d\\n" % position)
     while True:
         position += 1
-        letter = DeadLetter.of(Message("t", position, 0, clock=position, seq=position), "n", "why", 0)
+        letter = DeadLetter.of(Message("t", position, 0, clock=position, seq=position), "n", "why", SystemClock().now())
         states = {"a": b"%d" % position, "b": bytes(position % 7 * 3000)}
         await store.save(Checkpoint(position, 0, states, {}, {}, 0), [letter])
         os.write(1, b"%d\\n" % position)
@@ -365,13 +373,13 @@ async def test_after_kill_9_checkpoint_and_dead_letters_are_of_one_moment(tmp_pa
             time.sleep(chance.uniform(0, 0.05))  # noqa: ASYNC251
             os.kill(writer.pid, signal.SIGKILL)
             told = [int(line) for line in writer.stdout.read().split()]
-        store = DiskStore(path)
+        store = DiskStore(path, CLOCK)
         await store.open()
         found = await store.load()
         assert found is not None or not told
         if found is not None:
             assert found.position >= max(told, default=0)
             assert found.states["a"] == b"%d" % found.position
-            assert store.dead_letter_count == found.position
+            assert store.letters.count == found.position
         assert store.damaged == 0
         await store.close()
