@@ -47,6 +47,10 @@ class NodeOptions(Options):
     ] = "dead_letter"
 
 
+ENGINE_OPTIONS = frozenset({"description", "enabled", "buffer", "on_error"})
+"""The options that the engine reads itself, in every version of a flow: a node does not begin anew for them."""
+
+
 class Node[C: NodeOptions]:
     """Base of all nodes: stores its options and context, and does no I/O in its constructor."""
 
@@ -155,6 +159,14 @@ class Transform[C: NodeOptions](Node[C]):
             if popped is not None:
                 out += self.on_timer(*popped) or ()
         return True
+
+    @classmethod
+    def compatible(cls, old: C, new: C) -> bool:
+        """Return whether a state saved under the options ``old`` makes sense under ``new``, at a reload.
+
+        The default is careful: only options that are equal. Override it, and ``restore`` takes up such a state.
+        """
+        return all(getattr(old, name) == value for name, value in new if name not in ENGINE_OPTIONS)
 
     def snapshot(self) -> Any:
         """Return the node's state as msgpack-able values (timers are saved by the engine)."""

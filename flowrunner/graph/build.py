@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from flowrunner.config.load import ConnectionEntry, FlowFile, NodeEntry
 from flowrunner.graph.order import in_order
 from flowrunner.message import Json
-from flowrunner.node import Node, NodeOptions
+from flowrunner.node import ENGINE_OPTIONS, Node, NodeOptions
 from flowrunner.options import Options
 from flowrunner.registry import ConnectionType, NodeType
 
@@ -43,6 +43,8 @@ class GraphConnection(msgspec.Struct, frozen=True):
     name: str
     type: ConnectionType
     config: Options
+    definition: str = ""
+    """Digest of its type and options, values of variables and contents of the files it names included."""
 
 
 class Graph(msgspec.Struct, frozen=True):
@@ -61,7 +63,10 @@ class Graph(msgspec.Struct, frozen=True):
     digest: str
     """Changes when the flow means something else: not with comments, layout or the order of keys."""
     definitions: dict[str, str]
-    """Digest of each node: its type, options, inputs and connection, values of variables included."""
+    """Digest of each node: its type, options, inputs and connection, values of variables included.
+
+    Without the options that the engine reads anew at each reload: they restart nothing.
+    """
 
     def inputs(self, node_id: str) -> tuple[Wire, ...]:
         """Return the wires that end at a node."""
@@ -104,6 +109,7 @@ def build(
     nodes: dict[str, GraphNode] = {}
     used: dict[str, GraphConnection] = {}
     definitions: dict[str, str] = {}
+    written: dict[str, Json] = {}
     for id in in_order({id: [wire.source for wire in wires[id]] for id in file.nodes}):
         entry = file.nodes[id]
         if entry.type is None or entry.options is None:
@@ -115,11 +121,15 @@ def build(
         if connection is not None:
             if connection.type is None or connection.options is None:
                 return None
-            used[connection.name] = GraphConnection(connection.name, connection.type, connection.options)
+            used[connection.name] = GraphConnection(
+                connection.name, connection.type, connection.options, _digest(connection.definition)
+            )
         nodes[id] = GraphNode(id, entry.type, entry.options, ports_of(entry.type, entry.options) or ())
         sources = [[wire.source, wire.port] for wire in wires[id]]
         shared = connection.definition if connection is not None else None
-        definitions[id] = _digest({"options": entry.definition, "from": sources, "connection": shared})
+        written[id] = entry.definition
+        options = _without(entry.definition, ENGINE_OPTIONS)
+        definitions[id] = _digest({"options": options, "from": sources, "connection": shared})
     if not nodes:
         return None
     flow: dict[str, Any] = {"flow": file.flow, "description": file.description, "delivery": file.delivery}
@@ -131,9 +141,15 @@ def build(
         nodes=nodes,
         wires=tuple(wire for id in nodes for wire in wires[id] if wire.source in nodes),
         connections=used,
-        digest=_digest({**flow, "nodes": definitions}),
+        digest=_digest({**flow, "nodes": definitions, "written": written}),
         definitions=definitions,
     )
+
+
+def _without(definition: Json, names: Collection[str]) -> Json:
+    if not isinstance(definition, dict):
+        return definition
+    return {name: value for name, value in definition.items() if name not in names}
 
 
 def _digest(definition: Json) -> str:
