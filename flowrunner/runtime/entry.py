@@ -10,6 +10,7 @@ import msgspec
 from isal.isal_zlib import compress, decompress
 
 from flowrunner.clock import NEVER, Clock, FlowClock
+from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Record
 from flowrunner.runtime.segment import Batch
 
@@ -54,6 +55,20 @@ class Group:
         """Flow clock of the first entry."""
 
 
+class TooLargeError(FlowrunnerError):
+    """A record is larger than the whole journal may be: no waiting helps."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"larger than the journal may be: {max_bytes} bytes")
+        self.max_bytes = max_bytes
+
+
+def check_sizes(records: Sequence[Record], size: int, max_bytes: int) -> None:
+    """Raise ``TooLargeError`` when a record, of records that take ``size`` bytes, is larger than ``max_bytes``."""
+    if size > max_bytes and any(len(record.data) > max_bytes for record in records):
+        raise TooLargeError(max_bytes)
+
+
 class Damage(msgspec.Struct):
     """What was found broken since the journal was opened."""
 
@@ -77,14 +92,20 @@ class Stamper:
         self.highest = max(self.highest, clock)
 
     def stamp(self, node: str, records: Sequence[Record], seq: int) -> list[Entry]:
-        """Return the entries of records, numbered from ``seq``."""
+        """Return the entries of records, numbered from ``seq``.
+
+        Records without a time of their own get that of their arrival, each its own nanosecond: two readings of one
+        sensor that arrive together are two points in a database and not one.
+        """
         arrived, now, highest = self._flow_clock.now(), self._clock.now(), self.highest
         entries = []
         for number, record in enumerate(records, seq):
             clock = arrived if record.clock is None else record.clock
             if clock > highest:  # noqa: PLR1730  # max() would be a third of what stamping costs
                 highest = clock
-            time = now if record.time is None else record.time
+            time = record.time
+            if time is None:
+                time, now = now, now + 1
             entries.append(Entry(number, highest, node, record.data, record.topic, time, record.meta or None))
         if highest >= NEVER:
             raise ValueError(f"the clock of a record is out of range: {highest}")
