@@ -53,6 +53,11 @@ faults: ## Run every fault scenario once and print the table (ARGS="-k WORD").
 	@scripts/install_servers.sh
 	$(BIN)/python -m reliability.faults $(ARGS)
 
+soak: ## Disturb a whole installation at random for MINUTES (60), in the order of SEED, and judge.
+	@scripts/bootstrap.sh dev
+	@scripts/install_servers.sh
+	$(BIN)/python -m reliability.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 clean: ## Remove what was built or cached, and .venv.
 	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ import json
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -63,6 +63,12 @@ def nothing_wrong(line: str) -> str | None:
     return None
 
 
+def points(lines: Iterable[str]) -> dict[tuple[str, str], str]:
+    """Return the points that lines leave: (series, time) → fields, as the last line of each left them."""
+    parts = [(*re.split(r"(?<!\\) ", line, maxsplit=1), line.rpartition(" ")[2]) for line in lines]
+    return {(series, time): fields.removesuffix(f" {time}") for series, fields, time in parts}
+
+
 class FakeInflux:
     """Serves on a free port of the loopback while it is entered as an asynchronous context.
 
@@ -85,6 +91,8 @@ class FakeInflux:
         self.buckets = set(buckets)
         self.script: deque[Fault | None] = deque()
         self.always: Fault | None = None
+        self.delay = 0.0
+        """Seconds before each answer."""
         self.malformed: Callable[[str], str | None] = nothing_wrong
         self.refused: Callable[[str], str | None] = nothing_wrong
         self.names_line = False
@@ -113,8 +121,7 @@ class FakeInflux:
     @property
     def points(self) -> dict[tuple[str, str], str]:
         """The stored points: (series, time) → fields, as the last line of each left them."""
-        parts = [(*re.split(r"(?<!\\) ", line, maxsplit=1), line.rpartition(" ")[2]) for line in self.stored]
-        return {(series, time): fields.removesuffix(f" {time}") for series, fields, time in parts}
+        return points(self.stored)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
@@ -149,6 +156,7 @@ class FakeInflux:
             await _send(writer, Reply(204))
             return True
         fault = self.script.popleft() if self.script else self.always
+        await asyncio.sleep(self.delay)
         match fault:
             case Hang():
                 await reader.read()

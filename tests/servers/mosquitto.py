@@ -148,6 +148,11 @@ class Mosquitto:
             self._process.wait(10)
             self._process = None
 
+    def notify(self, number: int) -> None:
+        """Send it a signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def restart(self, number: int = signal.SIGTERM) -> None:
         """End and start again."""
         self.stop(number)
