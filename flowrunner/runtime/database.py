@@ -5,15 +5,35 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from flowrunner.errors import FlowrunnerError, JournalFull
 
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_SURROUNDINGS = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOLFS,
+    }
+)
+"""Errors that say nothing about what is in the file. All others do: we only use statements that work."""
 UNFINISHED = ".new"
 """The suffix of a file that is being made."""
+SET_ASIDE = ".corrupt"
+"""The suffix of a file that was found damaged."""
+KEPT_ASIDE = 4
+"""How many damaged files a directory keeps."""
 _COMPANIONS = ("-wal", "-journal", "-shm")
 
 
@@ -67,14 +87,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def check_format(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Raise when the file is of another format: damaged (version 0) or written by a newer flowrunner."""
+    """Raise when the file is of another format: damaged, or written by a newer flowrunner.
+
+    A file with an ``application_id`` has its version there as well, so that a flipped bit is not taken for a future.
+    """
     (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found > version:
+    (again,) = connection.execute("PRAGMA application_id").fetchone()
+    if found > version and again in (0, found):
         raise FlowrunnerError(
             f"{path} was written by a newer flowrunner (format {found}, this one reads {version})"
         )
     if found != version:
-        raise Damaged(f"{path} has no tables")
+        raise Damaged(f"{path} has no tables of format {version}")
 
 
 class Damaged(sqlite3.DatabaseError):
@@ -85,7 +109,15 @@ class Damaged(sqlite3.DatabaseError):
 
 def is_damage(error: BaseException) -> bool:
     """Return whether the file itself is broken, as opposed to a disk that is full, slow or read-only."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
+        return False
+    # Without a code it is the module's own: text that is no text.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _SURROUNDINGS
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether SQLite refuses to write: the file says so, or the file system."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def is_full(error: BaseException) -> bool:
@@ -112,23 +144,45 @@ def file_bytes(path: str) -> int:
 
 
 def remove(path: Path) -> None:
-    """Delete a database and its companion files."""
+    """Delete a database and its companion files, and directories that stand in their places."""
     for suffix in ("", *_COMPANIONS):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+        place = Path(f"{path}{suffix}")
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a database and its write-ahead log are files, if they exist: not directories or pipes."""
+    log = Path(f"{path}-wal")
+    return path.is_file() and (log.is_file() or not os.path.lexists(log))
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged database and its companions so that nothing reads them again but a person."""
-    target = Path(f"{path}.corrupt")
+    """Rename a damaged database and its companions so that nothing reads them again but a person.
+
+    Of those in the directory the newest few are kept. Whatever stands in the place of a file is moved as well.
+    """
+    target = Path(f"{path}{SET_ASIDE}")
     number = 1
-    while target.exists():
+    while os.path.lexists(target):
         number += 1
-        target = Path(f"{path}.{number}.corrupt")
+        target = Path(f"{path}.{number}{SET_ASIDE}")
     for suffix in (*_COMPANIONS, ""):
         source = Path(f"{path}{suffix}")
-        if source.exists():
+        if os.path.lexists(source):
             source.rename(f"{target}{suffix}")
     return target
+
+
+def drop_set_aside(directory: Path) -> list[Path]:
+    """Delete the oldest of the files that were set aside, beyond a few; return which."""
+    found = sorted(directory.glob(f"*{SET_ASIDE}"), key=lambda path: (path.lstat().st_ctime_ns, path.name))
+    dropped = found[:-KEPT_ASIDE]
+    for path in dropped:
+        remove(path)
+    return dropped
 
 
 def sync_directory(path: Path) -> None:

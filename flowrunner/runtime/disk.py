@@ -18,16 +18,24 @@ from typing import Any
 import msgspec
 
 from flowrunner.clock import Clock, FlowClock
+from flowrunner.context import Logger
 from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS, Record
 from flowrunner.runtime import database
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Group, Stamper, batches, decode, encode_runs
+from flowrunner.runtime.entry import (
+    RUN_ENTRIES,
+    Damage,
+    Entry,
+    Group,
+    Stamper,
+    batches,
+    check_sizes,
+    encode_runs,
+)
+from flowrunner.runtime.lookup import Lookup
 from flowrunner.runtime.spool import Spool, Usage
-from flowrunner.runtime.tail import ENTRY_BYTES, Tail
 from flowrunner.runtime.worker import Worker
 
-_TAIL_BYTES = 8 * 2**20
-_READ_BYTES = 2 * 2**20
 _CLOSE_SECONDS = 5.0
 _RETRY_SECONDS = 10.0
 
@@ -43,13 +51,13 @@ class DiskJournal:
         *,
         max_bytes: int = 2**30,
         retention: float = 86_400.0,
+        log: Logger | None = None,
     ) -> None:
         """``max_bytes`` caps the files, history included; history is kept for ``retention`` seconds."""
         self.first = 0
         self.last = 0
         self.pending = 0
         self.oldest_clock = 0
-        self.error: str | None = None
         self.damaged = Damage()
         self.bytes = 0
         self.on_commit: Callable[[], None] = lambda: None
@@ -57,7 +65,8 @@ class DiskJournal:
         self._clock = clock
         self._max_bytes = max_bytes
         self._stamper = Stamper(flow_clock, clock)
-        self._spool = Spool(directory, max_bytes=max_bytes, retention=int(retention * NANOSECONDS))
+        self._spool = Spool(directory, max_bytes=max_bytes, retention=int(retention * NANOSECONDS), log=log)
+        self._lookup = Lookup(self._spool)
         self._worker: Worker | None = None
         self._cursors: dict[str, bytes] = {}
         self._committed = 0
@@ -67,8 +76,8 @@ class DiskJournal:
         self._committing: Group | None = None
         self._scheduled = False
         self._failures = 0
-        self._tail: Tail[Entry] = Tail(_TAIL_BYTES)
-        self._ahead: Tail[Entry] = Tail()
+        self._failure: str | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -76,6 +85,16 @@ class DiskJournal:
     def clock(self) -> int:
         """The highest flow clock that was given to an entry or promised by ``tick``."""
         return self._stamper.highest
+
+    @property
+    def end(self) -> int:
+        """The newest entry that was ever committed, readable or not."""
+        return self._committed
+
+    @property
+    def error(self) -> str | None:
+        """Why the last commit failed, or the last look into the files."""
+        return self._failure or self._lookup.error
 
     @property
     def cursors(self) -> dict[str, Any]:
@@ -106,6 +125,7 @@ class DiskJournal:
         runs = encode_runs(self._stamper.stamp(node, records, self._committed + self.pending + 1))
         packed = None if cursor is None else msgspec.msgpack.encode(cursor)
         size = sum(len(body) for _, body in runs)
+        check_sizes(records, size, self._max_bytes)
         self._check_room(size)
         group = self._group
         group.runs += runs
@@ -149,7 +169,8 @@ class DiskJournal:
         """Return the next entries after ``after``, in order, at most ``limit``; do not change the list."""
         while after < self.last:
             upto = self.last
-            entries = self._in_memory(after, limit) or await self._from_disk(after, limit)
+            entries = await self._lookup.find(self._worker, after, upto, limit)
+            self.damaged.files = self._spool.damaged_files
             if entries:
                 self._count_lost(after, entries[0].seq - 1)
                 return entries
@@ -164,8 +185,8 @@ class DiskJournal:
         if upto > self._committed:
             if self.pending:
                 raise ValueError(f"the journal ends at {self._committed}, {upto} cannot be released")
-            # The checkpoint knows of entries that are gone: their numbers must not be given again.
-            self._count_lost(self._committed, upto)
+            # The checkpoint knows of entries that are gone, and done with: their numbers must not be given again.
+            self._counted = max(self._counted, upto)
             self.last = self._committed = upto
         if self._worker is None or upto <= self._released:
             return
@@ -178,6 +199,8 @@ class DiskJournal:
         """Commit what is pending and let go of the files. Does not wait longer than 5 s for a disk that hangs."""
         if self._worker is None:
             return
+        if self._retry is not None:
+            self._retry.cancel()
         self._commit()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -193,6 +216,8 @@ class DiskJournal:
 
     def _check_room(self, size: int) -> None:
         waiting = self._group.bytes + (self._committing.bytes if self._committing else 0)
+        if not size or (not waiting and self._released >= self._committed):
+            return  # alone: what is larger than the cap is taken at a time when there is nothing else
         if self.bytes - self._history + waiting + size > self._max_bytes:
             raise JournalFull(f"the journal has reached its cap of {self._max_bytes} bytes")
 
@@ -224,13 +249,13 @@ class DiskJournal:
         self._commit()
 
     def _accept(self, group: Group, usage: Usage) -> None:
-        self.error = None
+        self._failure = None
         self.pending -= group.count
         if group.count:
             self._committed += group.count
             self.last = self._committed
-        for entries, body in group.runs:
-            self._tail.push(entries, len(body) + ENTRY_BYTES * len(entries))
+        for run in group.runs:
+            self._lookup.remember(run)
         self._cursors.update(group.cursors)
         self._apply(usage)
         for future in group.futures:
@@ -240,13 +265,21 @@ class DiskJournal:
     def _fail(self, futures: list[asyncio.Future[None]], error: BaseException) -> None:
         """Fail what was being committed and all that waited behind it: no cursor may overtake its records."""
         error = database.as_disk_error(error)
-        self.error = str(error)
+        self._failure = str(error)
         self._failures += 1
         waiting, self._group = self._group, Group()
         self.pending = 0
         for future in futures + waiting.futures:
             if not future.done():
                 future.set_exception(copy.copy(error))
+        if self._retry is None and self._worker is not None:
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        """Commit nothing, to see whether the disk can be written again: a source may be waiting to be told."""
+        self._retry = None
+        if self._failure is not None:
+            self.append("", []).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _apply(self, usage: Usage) -> None:
         self.bytes, self._history = usage.bytes, usage.history
@@ -260,35 +293,6 @@ class DiskJournal:
             self._room.set()
         elif not isinstance(error, sqlite3.Error | OSError):
             raise error
-
-    def _in_memory(self, after: int, limit: int) -> list[Entry]:
-        for runs in (self._tail, self._ahead):
-            runs.forget(after)
-            if runs.head is not None and runs.head.seq <= after + 1:
-                return runs.take(after, limit)
-        return []
-
-    async def _from_disk(self, after: int, limit: int) -> list[Entry]:
-        if self._worker is None:
-            raise OSError("the journal is closed")
-        try:
-            ahead = await self._worker.call(partial(self._load, after, self.last, limit))
-        except sqlite3.Error as error:
-            raise database.as_disk_error(error) from error
-        self._ahead = ahead
-        self.damaged.files = self._spool.damaged_files
-        return ahead.take(after, limit) or self._tail.take(after, limit)
-
-    def _load(self, after: int, upto: int, limit: int) -> Tail[Entry]:
-        """In the worker's thread: read and decode what follows ``after``."""
-        ahead: Tail[Entry] = Tail()
-        while not ahead.bytes and (found := self._spool.read(after, upto, limit, _READ_BYTES)):
-            for batch in found:
-                entries = decode(batch)
-                if entries:
-                    ahead.push(entries, len(batch.data) + ENTRY_BYTES * len(entries))
-            after = found[-1].last
-        return ahead
 
     def _count_lost(self, after: int, upto: int) -> None:
         """Count the entries after ``after`` up to ``upto`` as lost, each of them once."""

@@ -64,6 +64,7 @@ class FlowRunner:
             next_due=self._next_due,
             on_marker=lambda marker: self.checkpointer.pump_passed(marker),
             on_orphans=self._orphaned,
+            on_lost=self._lost,
         )
         self.checkpointer = Checkpointer(
             self.assembly, self.pump, self.journal, self.store, clock, log, self._retired
@@ -113,7 +114,7 @@ class FlowRunner:
             self._storage.clock.at_least(checkpoint.clock)
             self.journal.tick(checkpoint.clock)
             self.journal.release(checkpoint.position)
-        self.pump.recovered = self.journal.last + self.journal.pending
+        self.pump.recovered = self.journal.end + self.journal.pending
         self.journal.on_commit = self.pump.wake
 
     def _start(self, tasks: _Tasks) -> None:
@@ -170,6 +171,12 @@ class FlowRunner:
     def _orphaned(self, entries: Sequence[Entry]) -> None:
         self._retired.received += len(entries)
         self._retired.drop("source_removed", len(entries))
+
+    def _lost(self, count: int) -> None:
+        """Account for records that were committed and are gone with a damaged file; whose they were nobody knows."""
+        self._retired.received += count
+        self._retired.drop("journal_damaged", count)
+        self._log.error("records are lost with a damaged journal file", flow=self.graph.name, records=count)
 
     def _written(self, messages: Sequence[Message]) -> None:
         if any(source.node.drives_clock for source in self.assembly.sources.values()):

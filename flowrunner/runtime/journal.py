@@ -32,6 +32,10 @@ class Journal(Protocol):
         """The newest committed entry; 0 when there is none."""
 
     @property
+    def end(self) -> int:
+        """The newest entry that was ever committed. Those after ``last`` are lost, and so are those a read leaves out."""
+
+    @property
     def pending(self) -> int:
         """Entries that are appended and not yet committed."""
 
@@ -45,7 +49,7 @@ class Journal(Protocol):
 
     @property
     def error(self) -> str | None:
-        """Why the last commit failed; ``None`` when it did not."""
+        """Why the journal could not be written or read the last time; ``None`` when it could."""
 
     @property
     def damaged(self) -> Damage:
@@ -67,8 +71,9 @@ class Journal(Protocol):
 
         The future is done when they are safe. When the commit fails it raises :class:`JournalFull` or an
         ``OSError``, and so do all appends that were waiting behind it: nothing of them is in the journal.
-        Raises :class:`JournalFull` at once when there is no room, ``ValueError``, ``TypeError`` or
-        ``OverflowError`` when a record cannot be written down.
+        Raises :class:`JournalFull` at once when there is no room; records that are larger than the cap together are
+        taken when there is nothing else. ``TooLargeError`` when one of them is larger than the cap. ``ValueError``,
+        ``TypeError`` or ``OverflowError`` when a record cannot be written down.
         """
 
     def tick(self, clock: int) -> int:
@@ -86,7 +91,7 @@ class Journal(Protocol):
     async def read(self, after: int, limit: int = RUN_ENTRIES) -> list[Entry]:
         """Return the next entries after ``after``, in order, at most ``limit``; do not change the list.
 
-        Raises ``OSError`` when the disk cannot be read now.
+        None means that nothing up to ``end`` can be read, now or later. Raises ``OSError`` when the disk cannot be read now.
         """
 
     def release(self, upto: int) -> None:

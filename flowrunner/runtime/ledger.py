@@ -56,7 +56,8 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
     return Ledger(
         received=sum(_received(source, pump) for source in assembly.sources.values())
         + retired.received
-        + pump.backlog,
+        + pump.backlog
+        - pump.lost,
         created=sum(counters.created + counters.copied for counters in everyone),
         written=sum(counters.written for counters in everyone),
         filtered=sum(counters.filtered for counters in everyone),
@@ -70,7 +71,9 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
 def in_journal(assembly: Assembly, pump: Pump) -> int:
     """Return the records that were received and that the pump has not read yet."""
     read = sum(_read(source, pump) for source in assembly.sources.values())
-    return sum(_received(source, pump) for source in assembly.sources.values()) - read + pump.backlog
+    return (
+        sum(_received(source, pump) for source in assembly.sources.values()) - read + pump.backlog - pump.lost
+    )
 
 
 def kept_out(counters: Counters) -> int:

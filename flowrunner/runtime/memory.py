@@ -11,7 +11,7 @@ import msgspec
 from flowrunner.clock import Clock, FlowClock
 from flowrunner.errors import JournalFull
 from flowrunner.message import Record
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Stamper
+from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Stamper, check_sizes
 from flowrunner.runtime.tail import ENTRY_BYTES, Tail
 
 
@@ -35,6 +35,11 @@ class MemoryJournal:
     def first(self) -> int:
         """The oldest entry that is kept; 0 when there is none."""
         return self._entries.head.seq if self._entries.head else 0
+
+    @property
+    def end(self) -> int:
+        """The newest entry."""
+        return self.last
 
     @property
     def oldest_clock(self) -> int:
@@ -64,7 +69,8 @@ class MemoryJournal:
         entries = self._stamper.stamp(node, records, self.last + 1)
         packed = None if cursor is None else msgspec.msgpack.encode(cursor)
         size = sum([len(record.data) for record in records]) + ENTRY_BYTES * len(records)
-        if self._entries.bytes + size > self._max_bytes:
+        check_sizes(records, size, self._max_bytes)
+        if self._entries.bytes and self._entries.bytes + size > self._max_bytes:
             raise JournalFull(f"the journal in memory has reached its cap of {self._max_bytes} bytes")
         if entries:
             self._entries.push(entries, size)

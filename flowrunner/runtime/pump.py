@@ -15,7 +15,7 @@ from flowrunner.message import NANOSECONDS, NO_META, Message
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.dead_letters import Undecoded
 from flowrunner.runtime.journal import Entry, Journal
-from flowrunner.runtime.sources import SourceTask
+from flowrunner.runtime.sources import DISK_PAUSE, SourceTask
 from flowrunner.runtime.stage import SLICE, Ends, Outlet, Stage
 
 
@@ -34,6 +34,7 @@ class Pump:
         next_due: Callable[[], int],
         on_marker: Callable[[Marker], None],
         on_orphans: Callable[[Sequence[Entry]], None],
+        on_lost: Callable[[int], None],
     ) -> None:
         self.position = 0
         """Journal position up to which the flow has come."""
@@ -43,6 +44,8 @@ class Pump:
         """Records read from the journal, by source; goes on over restarts."""
         self.recovered = 0
         """Up to this position the records came in before the flow was started: counted when they are read."""
+        self.lost = 0
+        """Records that came in since the flow was started and that the journal cannot give back."""
         self.caught_up = False
         self.careful_until = 0
         """Up to this position records are taken one by one, to find the one that crashes a node."""
@@ -57,6 +60,7 @@ class Pump:
         self._next_due = next_due
         self._on_marker = on_marker
         self._on_orphans = on_orphans
+        self._on_lost = on_lost
         self._step = 0
         self._marked = 0
         self._marker: int | None = None
@@ -80,8 +84,11 @@ class Pump:
             self._woken = False
             if self._marker is not None:
                 self._mark(self._marker)
-            limit = 1 if self.position < self.careful_until else SLICE
-            entries = await self._journal.read(self.position, limit)
+            try:
+                entries = await self._read()
+            except OSError:
+                await asyncio.sleep(DISK_PAUSE)  # the journal says why it is not ready
+                continue
             if entries:
                 self.caught_up = False
                 await self._process(entries)
@@ -92,6 +99,22 @@ class Pump:
                 if self._drained is not None and not self._drained.done():
                     self._drained.set_result(None)
                 await self._wait()
+
+    async def _read(self) -> Sequence[Entry]:
+        """Return the next records; pass over those that are lost."""
+        limit = 1 if self.position < self.careful_until else SLICE
+        entries = await self._journal.read(self.position, limit)
+        following = entries[0].seq if entries else self._journal.end + 1
+        if following > self.position + 1:
+            self._pass_over(following - 1)
+        return entries
+
+    def _pass_over(self, upto: int) -> None:
+        count = upto - self.position
+        self.lost += upto - max(self.position, min(upto, self.recovered))
+        self.position = upto
+        self._marked = -1  # a checkpoint must know of it
+        self._on_lost(count)
 
     def wake(self) -> None:
         """Look again: there are new records, a marker is wanted, or a timer was set."""

@@ -13,8 +13,11 @@ from flowrunner.errors import JournalFull, NodeFailed
 from flowrunner.message import Record
 from flowrunner.node import Source
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
+from flowrunner.runtime.entry import TooLargeError
 from flowrunner.runtime.journal import Journal
 
+PART = 8192
+"""Records that are handed to the journal at once: a hundredth of a second's work."""
 DISK_PAUSE = 5.0
 """Seconds between two attempts to write to a disk that failed."""
 
@@ -33,19 +36,46 @@ class JournalContext(SourceContext):
 
     def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
         """Hand records to the journal; the future is done when they are safe."""
-        future = self._journal.append(self.node, records, cursor)
+        refused = 0
+        try:
+            future = self._journal.append(self.node, records, cursor)
+        except TooLargeError as error:
+            kept = [record for record in records if len(record.data) <= error.max_bytes]
+            refused = len(records) - len(kept)
+            future = self._journal.append(self.node, kept, cursor)
         count = len(records)
 
         def received(done: Future[None]) -> None:
             # What the journal did not take is not in the flow: whoever sent it still has it.
             if not done.cancelled() and done.exception() is None:
                 self.counters.received += count
+                if refused:
+                    self._refuse(refused)
 
         future.add_done_callback(received)
         return future
 
+    def _refuse(self, count: int) -> None:
+        self.counters.drop("too_large", count)
+        self.log.error(
+            "dropped records that are larger than the journal may be; raise JOURNAL_MAX_BYTES",
+            flow=self.flow,
+            node=self.node,
+            records=count,
+        )
+
     async def emit_records(self, records: Sequence[Record], cursor: Any = None) -> None:
-        """Hand records to the journal and return when they are safe; wait while it is full."""
+        """Hand records to the journal and return when they are safe; wait while it is full.
+
+        Many records without a cursor are handed over a part at a time: writing them down takes the event loop's time.
+        """
+        if cursor is None:
+            while len(records) > PART:
+                await self._emit(records[:PART], None)
+                records = records[PART:]
+        await self._emit(records, cursor)
+
+    async def _emit(self, records: Sequence[Record], cursor: Any) -> None:
         trouble: str | None = None
         while True:
             try:

@@ -31,7 +31,7 @@ class Flow:
     ) -> None:
         """``storage`` is where to go on, as after a crash; by default that of the flow's name."""
         self.graph = graph
-        self.storage = storage or Storage(graph.name, graph.delivery, settings, clock)
+        self.storage = storage or Storage(graph.name, graph.delivery, settings, clock, log)
         self.runner = FlowRunner(graph, self.storage, settings, clock, log)
         self.status: Status = "starting"
         self.reason: str | None = None

@@ -63,7 +63,7 @@ nodes:
 """
 
 _FULL_PAUSE = 0.25
-"""Seconds between two attempts to write to a journal that is full."""
+"""Seconds between two attempts to write to a journal that does not take anything now."""
 
 
 class Config(NodeOptions):
@@ -121,7 +121,7 @@ class MqttIn(Source[Config]):
                 await asyncio.sleep(_FULL_PAUSE)  # and then take the same batch again
 
     async def _save(self, batch: Batch) -> bool:
-        """Hand a batch to the journal; return false when that is full."""
+        """Hand a batch to the journal; return false when that does not take it now: the broker keeps it."""
         inbox = self._inbox
 
         def settle(done: asyncio.Future[None]) -> None:
@@ -133,9 +133,12 @@ class MqttIn(Source[Config]):
             # Acknowledging does not wait for this task: it may be cancelled while the journal writes.
             saved.add_done_callback(settle)
             await asyncio.shield(saved)
-        except JournalFull as error:
+        except (JournalFull, OSError) as error:
             self._full = True
-            self.context.report("degraded", str(error))
+            reason = (
+                str(error) if isinstance(error, JournalFull) else f"the journal cannot be written: {error}"
+            )
+            self.context.report("degraded", reason)
             return False
         if self._full:
             self._full = False

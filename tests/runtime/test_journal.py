@@ -288,8 +288,8 @@ class TestDisk:
     async def test_a_reader_far_behind_reads_the_disk_in_pieces(
         self, disk: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("flowrunner.runtime.disk._TAIL_BYTES", 2_000)
-        monkeypatch.setattr("flowrunner.runtime.disk._READ_BYTES", 100)
+        monkeypatch.setattr("flowrunner.runtime.lookup._TAIL_BYTES", 2_000)
+        monkeypatch.setattr("flowrunner.runtime.lookup._READ_BYTES", 100)
         journal = disk()
         await journal.open()
         expected = [f"{number:04d}" for number in range(400)]
@@ -353,7 +353,7 @@ class TestDisk:
         assert future.result() is None
         with pytest.raises(OSError, match="closed"):
             journal.append("a", records("2"))
-        journal._tail.forget(1)  # type: ignore[attr-defined]
+        journal._lookup._tail.forget(1)  # type: ignore[attr-defined]
         with pytest.raises(OSError, match="closed"):
             await journal.read(0)
 
@@ -410,7 +410,7 @@ class TestFiles:
         await journal.open()
         assert [entry.seq for entry in await read_all(journal)] == list(range(1, 61))
         assert journal.cursors == {"calm": "kept", "a": 60}
-        assert journal.bytes == sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
+        assert journal.bytes == sum(path.stat().st_size for path in files(tmp_path, "journal-*"))
         await journal.close()
 
     async def test_history_gives_way_before_anything_is_refused(self, disk: Make, tmp_path: Path) -> None:
@@ -528,7 +528,7 @@ class TestFiles:
         await journal.open()
         await journal.append("a", records("1", "2"))
         await journal.append("a", records("3"))
-        journal._tail.forget(3)  # type: ignore[attr-defined]
+        journal._lookup._tail.forget(3)  # type: ignore[attr-defined]
         spool = journal._spool  # type: ignore[attr-defined]
         await journal._worker.call(  # type: ignore[attr-defined]
             lambda: spool._segments[-1]._open().execute("UPDATE batches SET crc = 1 WHERE first = 3")
@@ -553,7 +553,7 @@ class TestFiles:
         await journal.open()
         await journal.append("a", records("1"))
         journal.release(10)
-        assert journal.damaged.entries == 9
+        assert (journal.end, journal.damaged.entries) == (10, 0)
         await journal.append("a", records("2"))
 
         assert [entry.seq for entry in await read_all(journal, 10)] == [11]
@@ -569,6 +569,7 @@ class TestFiles:
         await journal.close()
         connection = sqlite3.connect(files(tmp_path)[0])
         connection.execute("PRAGMA user_version = 9")
+        connection.execute("PRAGMA application_id = 9")
         connection.close()
 
         with pytest.raises(Exception, match=r"newer flowrunner \(format 9, this one reads 1\)"):
@@ -593,7 +594,7 @@ class TestFiles:
         await journal.append("a", records("1"))
         shutil.rmtree(tmp_path / "journal")
         await journal.append("a", records("2"))
-        journal._tail.forget(2)  # type: ignore[attr-defined]
+        journal._lookup._tail.forget(2)  # type: ignore[attr-defined]
 
         assert [(entry.seq, entry.data) for entry in await read_all(journal)] == [(2, b"2")]
         assert (journal.damaged.files, journal.damaged.entries) == (1, 1)

@@ -210,7 +210,7 @@ class TestDiskErrors:
         journal = make(tmp_path)
         await journal.open()
         await journal.append("a", [Record(b"1")])
-        journal._tail.forget(1)
+        journal._lookup._tail.forget(1)
         failed = sqlite3.OperationalError("disk I/O error")
         failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
 
