@@ -10,6 +10,7 @@ for each frame that both have at a calm pace, and that brings them closer, is le
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import statistics
@@ -197,6 +198,7 @@ def _microseconds(started: float) -> float:
 
 async def measure(form: Form) -> Cost:
     """Measure all once, in turns, so that a busy machine is as busy for each."""
+    gc.freeze()  # as `flowrunner run` does once it has started
     async with home_assistant(form) as address:
         floor = await bare(address, form)
         return Cost(floor, *await ours(address, form))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from flowrunner import Value, option_error
+from flowrunner_nodes._values import is_expression
 
 ACTION_HELP = "write the domain and the name of the action, such as light.turn_on"
 _ACTION = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
@@ -14,11 +15,6 @@ _TARGETS = ("entity_id", "device_id", "area_id", "floor_id", "label_id")
 def is_action(name: object) -> bool:
     """Whether something has the form ``domain.service``."""
     return isinstance(name, str) and _ACTION.fullmatch(name) is not None
-
-
-def is_expression(value: Value) -> bool:
-    """Whether a value is CEL as a whole, rather than a literal."""
-    return isinstance(value.source, str) and value.source.startswith("=")
 
 
 def check_action(value: Value) -> Value:

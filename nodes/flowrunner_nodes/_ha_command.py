@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowrunner import Json, Message, MessageError, RetryLater, Value
-from flowrunner_nodes._ha_call_checks import is_action, is_expression
+from flowrunner import Message, MessageError, RetryLater, Value
+from flowrunner_nodes._ha_call_checks import is_action
 from flowrunner_nodes._paths import kind_of
+from flowrunner_nodes._values import evaluate, is_expression
 
 if TYPE_CHECKING:
     from flowrunner_nodes._ha_link import Refused
@@ -76,29 +77,22 @@ def command_of(config: Config, message: Message) -> Command:
     """Return what is asked for a message; raises :class:`MessageError`."""
     data = _mapping("data", config.data, message)
     if config.fire_event is not None:
-        name = _evaluate("fire_event", config.fire_event, message)
+        name = evaluate("fire_event", config.fire_event, message)
         if not isinstance(name, str) or not name:
             raise MessageError(f"`fire_event` must be the type of an event, got {name!r:.60}")
         return Command("fire_event", name, not is_expression(config.fire_event), None, data)
     assert config.action is not None  # noqa: S101  # the options were checked
-    name = _evaluate("action", config.action, message)
+    name = evaluate("action", config.action, message)
     if not isinstance(name, str) or not is_action(name):
         raise MessageError(f"`action` must be an action, domain.service, got {name!r:.60}")
     target = _mapping("target", config.target, message)
     return Command("call_service", name, not is_expression(config.action), target, data)
 
 
-def _evaluate(option: str, value: Value, message: Message) -> Json:
-    try:
-        return value.evaluate(message)
-    except MessageError as error:
-        raise MessageError(f"`{option}`: {error}") from None
-
-
 def _mapping(option: str, value: Value | None, message: Message) -> dict[str, Any] | None:
     if value is None:
         return None
-    found = _evaluate(option, value, message)
+    found = evaluate(option, value, message)
     if not isinstance(found, dict):
         raise MessageError(f"`{option}` must be a mapping, got {kind_of(found)}")
     _check_json(option, found)

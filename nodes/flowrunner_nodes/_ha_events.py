@@ -33,7 +33,7 @@ class Events:
     def __init__(self, config: Config, context: SourceContext) -> None:
         self._config = config
         self._context = context
-        self.outbox = Outbox(context, lambda: None, lambda: 0.0)
+        self.outbox = Outbox(context, None, lambda: 0.0)
 
     async def serve(self, session: Session) -> None:
         """Receive until the session is lost. Raises :class:`Lost`, :class:`Refused`."""
@@ -53,14 +53,8 @@ class Events:
         event = msgspec.json.decode(raw, type=_Event)
         meta = {"event_type": event.event_type, "origin": "live"}
         time = micros_of(event.time_fired) * 1000
-        self.outbox.put(Record(bytes(raw), event.event_type, time, meta), _nothing)
+        self.outbox.put(Record(bytes(raw), event.event_type, time, meta))
 
     def _on_fired(self, raw: msgspec.Raw) -> None:
         fired = msgspec.json.decode(raw, type=_Fired)
-        self.outbox.put(
-            Record(bytes(fired.variables), self._context.node, None, {"origin": "live"}), _nothing
-        )
-
-
-def _nothing() -> None:
-    """Note nothing: events have no cursor."""
+        self.outbox.put(Record(bytes(fired.variables), self._context.node, None, {"origin": "live"}))

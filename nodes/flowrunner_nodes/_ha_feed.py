@@ -23,8 +23,6 @@ MARGIN = 90_000_000
 type Origin = Literal["live", "resync", "history"]
 
 _encode = msgspec.json.Encoder().encode
-_FACTS = {"device_class": "device_class", "unit": "unit_of_measurement", "name": "friendly_name"}
-"""On ``meta``, and the attribute that it comes from."""
 
 
 class Gap(msgspec.Struct):
@@ -72,7 +70,7 @@ class Feed:
         self._seen = cursor.seen()
         self._fresh: set[str] = set()
         self._held = 0
-        self._metas: dict[str, tuple[Any, dict[Origin, dict[str, Any]]]] = {}
+        self._metas: dict[tuple[str, Origin], tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
     def resync(self, snapshot: Iterable[Change], *, fill: bool) -> None:
         """Compare the present states with those taken last; with ``fill`` leave a gap where they differ."""
@@ -150,7 +148,7 @@ class Feed:
 
     def _put(self, entity: str, seen: Seen, record: Record | None) -> None:
         self._seen[entity] = seen
-        self._outbox.put(record, lambda: self._cursor.put(entity, seen))
+        self._outbox.put(record, (entity, seen))
 
     def _wants(self, entity: str, state: State) -> bool:
         return self._selection.takes(entity, state.attributes, self._registry.place(entity))
@@ -166,18 +164,21 @@ class Feed:
         return not self._keep_noise and seen is not None and seen.same(state)
 
     def _meta(self, entity: str, state: State, origin: Origin) -> dict[str, Any]:
-        get = state.attributes.get
-        basis = (self._registry.version, *[get(attribute) for attribute in _FACTS.values()])
-        cached = self._metas.get(entity)
-        if cached is None or cached[0] != basis:
-            cached = self._metas[entity] = basis, {}
-        meta = cached[1].get(origin)
-        if meta is None:
-            domain, _, name = entity.partition(".")
-            meta = {"entity_id": entity, "domain": domain, "object_id": name}
-            facts_of = zip(_FACTS, basis[1:], strict=True)
-            meta |= {fact: value for fact, value in facts_of if value is not None}
-            meta |= facts(self._registry.place(entity))
-            meta["origin"] = origin
-            cached[1][origin] = meta
-        return meta
+        version, get = self._registry.version, state.attributes.get
+        basis = version, get("device_class"), get("unit_of_measurement"), get("friendly_name")
+        known = self._metas.get((entity, origin))
+        if known is None or known[0] != basis:
+            known = self._metas[entity, origin] = basis, self._new_meta(entity, origin, *basis[1:])
+        return known[1]
+
+    def _new_meta(self, entity: str, origin: Origin, *described: Any) -> dict[str, Any]:
+        domain, _, name = entity.partition(".")
+        known = zip(("device_class", "unit", "name"), described, strict=True)
+        return {
+            "entity_id": entity,
+            "domain": domain,
+            "object_id": name,
+            **{fact: value for fact, value in known if value is not None},
+            **facts(self._registry.place(entity)),
+            "origin": origin,
+        }

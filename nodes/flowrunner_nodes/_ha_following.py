@@ -45,7 +45,7 @@ class States:
         self._fills = config.history > 0
         self._cursor = Cursor(context.cursor)
         self._selection = Selection(_wish_of(config))
-        self.outbox = Outbox(context, self._cursor.value, lambda: len(self._cursor) * _CURSOR_COST)
+        self.outbox = Outbox(context, self._cursor, lambda: len(self._cursor) * _CURSOR_COST)
         self._feed = Feed(
             self._selection,
             registry,
@@ -122,7 +122,7 @@ class States:
         """Have the cursor say that up to now nothing was missed; not while there are gaps."""
         now = session.server_time()
         if now is not None and not self._feed.gaps:
-            self.outbox.put(None, lambda: self._cursor.touch(now))
+            self.outbox.put(None, now)
 
     async def _watch_start(self, session: Session) -> None:
         await session.ready.wait()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from flowrunner import JournalFull, Record, SourceContext
+from flowrunner_nodes._ha_seen import Cursor, Mark
 
 LIMIT = 32_768
 """Records that wait for the journal; beyond them the oldest are dropped and counted."""
@@ -17,14 +17,17 @@ FULL_PAUSE = 0.25
 DISK_PAUSE = 5.0
 BATCH = 2048
 
-type Item = tuple[Record | None, Callable[[], None]]
-"""A record, and what is to be noted in the cursor with it; without a record there is only something to note."""
+type Item = tuple[Record | None, Mark | None]
+"""A record, and what is to be noted in the cursor with it; either may be missing.
+
+Plain data and no function: tens of thousands of items may wait, and the garbage collector passes these over.
+"""
 
 
 class Outbox:
     """Takes records without ever waiting and hands them to the journal, all there is at a time."""
 
-    def __init__(self, context: SourceContext, cursor: Callable[[], Any], pause: Callable[[], float]) -> None:
+    def __init__(self, context: SourceContext, cursor: Cursor | None, pause: Callable[[], float]) -> None:
         self._context = context
         self._cursor = cursor
         self._pause = pause
@@ -34,9 +37,9 @@ class Outbox:
         self._room = asyncio.Event()
         self._failing = False
 
-    def put(self, record: Record | None, note: Callable[[], None]) -> None:
+    def put(self, record: Record | None, mark: Mark | None = None) -> None:
         """Take a record; drop the oldest when there are too many."""
-        self._items.append((record, note))
+        self._items.append((record, mark))
         self._bytes += 0 if record is None else len(record.data)
         self._trim()
         self._arrived.set()
@@ -81,9 +84,14 @@ class Outbox:
         return taken
 
     def _post(self, taken: list[Item]) -> asyncio.Future[None]:
-        for _, note in taken:
-            note()
-        return self._context.post([record for record, _ in taken if record is not None], self._cursor())
+        for _, mark in taken:
+            self._note(mark)
+        cursor = None if self._cursor is None else self._cursor.value()
+        return self._context.post([record for record, _ in taken if record is not None], cursor)
+
+    def _note(self, mark: Mark | None) -> None:
+        if mark is not None and self._cursor is not None:
+            self._cursor.note(mark)
 
     def _give_back(self, taken: list[Item], reason: str) -> None:
         self._failing = True
@@ -108,8 +116,8 @@ class Outbox:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        record, note = self._items.popleft()
-        note()
+        record, mark = self._items.popleft()
+        self._note(mark)
         if record is not None:
             self._bytes -= len(record.data)
             self._context.counters.received += 1

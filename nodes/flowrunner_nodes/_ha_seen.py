@@ -37,6 +37,10 @@ class Seen(msgspec.Struct, gc=False):
         return [self.updated, self.state, self.digest]
 
 
+type Mark = tuple[str, Seen] | int
+"""What the cursor is to say: an entity as it was taken, or a moment up to which nothing was missed."""
+
+
 def digest_of(attributes: dict[str, Any]) -> int:
     """Return 63 bits of the attributes, whatever their order."""
     text = msgspec.json.encode(attributes, order="deterministic")
@@ -62,13 +66,13 @@ class Cursor:
         """Return what was taken of each entity."""
         return {entity: Seen(*row) for entity, row in self._rows.items()}
 
-    def put(self, entity: str, seen: Seen) -> None:
+    def note(self, mark: Mark) -> None:
         """Note what is journaled next."""
-        self._changed[entity] = seen
-
-    def touch(self, now: int) -> None:
-        """Note a moment up to which nothing was missed."""
-        self.contact = max(now, self.contact or 0)
+        if isinstance(mark, int):
+            self.contact = max(mark, self.contact or 0)
+        else:
+            entity, seen = mark
+            self._changed[entity] = seen
 
     def value(self) -> dict[str, Any]:
         """Return it as it is committed."""

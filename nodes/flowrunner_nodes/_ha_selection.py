@@ -32,6 +32,7 @@ class Selection:
         self._wish = wish
         self._included = _any_of(wish.entities)
         self._excluded = _any_of(wish.exclude)
+        self._by_id_alone = not (wish.device_classes or wish.areas or wish.labels)
         self._known: dict[str, bool] = {}
 
     def takes(self, entity_id: str, attributes: dict[str, Any], place: Place) -> bool:
@@ -39,8 +40,8 @@ class Selection:
         known = self._known.get(entity_id)
         if known is None:
             known = self._known[entity_id] = self._takes_id(entity_id)
-        if not known:
-            return False
+        if not known or self._by_id_alone:
+            return known
         wish = self._wish
         if wish.device_classes and attributes.get("device_class") not in wish.device_classes:
             return False

@@ -74,8 +74,16 @@ class Socket(ClientConnection):
 
     def _take_frames(self) -> None:
         """Hand on the whole text messages; leave whole frames of any other kind to websockets."""
-        buffer, start, size = self._buffer, 0, len(self._buffer)
         self._needed = 2
+        with memoryview(self._buffer) as view:
+            done = self._cut(view)
+        del self._buffer[:done]
+        if self._take == self._pass_on and self._buffer:
+            self._pass_on()
+
+    def _cut(self, buffer: memoryview) -> int:
+        """Hand on what is whole; return how many bytes that took."""
+        start, size = 0, len(buffer)
         while size - start >= 2:
             first, length, skip = buffer[start], buffer[start + 1], 2
             if length >= 126:
@@ -92,13 +100,11 @@ class Socket(ClientConnection):
                 self._needed = end - start
                 break
             if first == _WHOLE_TEXT:
-                self._on_text(bytes(memoryview(buffer)[start + skip : end]))
+                self._on_text(bytes(buffer[start + skip : end]))
             else:
                 super().data_received(bytes(buffer[start:end]))
             start = end
-        del buffer[:start]
-        if self._take == self._pass_on and buffer:
-            self._pass_on()
+        return start
 
     def process_event(self, event: Any) -> None:
         """Put together the messages that came in fragments or compressed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,8 +17,11 @@ NO_VALUE = frozenset({"unavailable", "unknown"})
 """States that say that there is no value."""
 
 
-class State(msgspec.Struct, frozen=True):
-    """The state of an entity; times are microseconds since the epoch, which is what Home Assistant keeps."""
+class State(msgspec.Struct, frozen=True, gc=False):
+    """The state of an entity; times are microseconds since the epoch, which is what Home Assistant keeps.
+
+    ``gc=False``, here and below, is safe because JSON makes no reference cycles.
+    """
 
     state: str
     attributes: dict[str, Any]
@@ -29,7 +33,7 @@ type Change = tuple[str, State | None]
 """An entity's id and its new state, ``None`` when it was removed."""
 
 
-class Compressed(msgspec.Struct):
+class Compressed(msgspec.Struct, gc=False):
     """A state or the difference of two: ``lc`` without ``lu`` stands for both, ``lu`` alone leaves ``lc`` as it is."""
 
     s: str | None = None
@@ -38,22 +42,22 @@ class Compressed(msgspec.Struct):
     lu: float | None = None
 
 
-class _Removals(msgspec.Struct):
+class _Removals(msgspec.Struct, gc=False):
     a: list[str] = []
 
 
-class _Difference(msgspec.Struct, rename={"added": "+", "removed": "-"}):
+class _Difference(msgspec.Struct, gc=False, rename={"added": "+", "removed": "-"}):
     added: Compressed = msgspec.field(default_factory=Compressed)
-    removed: _Removals = msgspec.field(default_factory=_Removals)
+    removed: _Removals | None = None
 
 
-class _Entities(msgspec.Struct):
+class _Entities(msgspec.Struct, gc=False):
     a: dict[str, Compressed] = {}
     c: dict[str, _Difference] = {}
     r: list[str] = []
 
 
-class Written(msgspec.Struct):
+class Written(msgspec.Struct, gc=False):
     """A state written out, as ``get_states`` and ``state_changed`` have it."""
 
     entity_id: str
@@ -63,12 +67,12 @@ class Written(msgspec.Struct):
     attributes: dict[str, Any] = {}
 
 
-class _StateChanged(msgspec.Struct):
+class _StateChanged(msgspec.Struct, gc=False):
     entity_id: str
     new_state: Written | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     data: _StateChanged
 
 
@@ -86,15 +90,17 @@ class Mirror:
 
     def apply(self, raw: msgspec.Raw) -> list[Change]:
         """Return what an event of ``subscribe_entities`` says, in its order."""
-        event = _ENTITIES.decode(raw)
-        changes: list[Change] = [(entity, _expand(state)) for entity, state in event.a.items()]
-        changes += [(entity, self._merge(entity, difference)) for entity, difference in event.c.items()]
-        changes += [(entity, None) for entity in event.r]
-        for entity, state in changes:
-            if state is None:
-                self._states.pop(entity, None)
-            else:
-                self._states[entity] = state
+        event, states = _ENTITIES.decode(raw), self._states
+        changes: list[Change] = []
+        for entity, added in event.a.items():
+            states[entity] = state = _expand(added)
+            changes.append((entity, state))
+        for entity, difference in event.c.items():
+            states[entity] = state = self._merge(entity, difference)
+            changes.append((entity, state))
+        for entity in event.r:
+            states.pop(entity, None)
+            changes.append((entity, None))
         return changes
 
     def _merge(self, entity: str, difference: _Difference) -> State:
@@ -102,14 +108,16 @@ class Mirror:
         if old is None:
             return _expand(new)
         attributes = old.attributes
-        if new.a or difference.removed.a:
+        if new.a or difference.removed:
             attributes = {**attributes, **(new.a or {})}
-            for name in difference.removed.a:
+            for name in difference.removed.a if difference.removed else ():
                 attributes.pop(name, None)
-        changed = old.changed if new.lc is None else micros(new.lc)
-        updated = changed if new.lu is None else micros(new.lu)
-        if new.lc is None and new.lu is None:
-            updated = old.updated
+        if new.lc is not None:
+            changed = micros(new.lc)
+            updated = changed if new.lu is None else micros(new.lu)
+        else:
+            changed = old.changed
+            updated = old.updated if new.lu is None else micros(new.lu)
         return State(old.state if new.s is None else new.s, attributes, changed, updated)
 
 
@@ -161,4 +169,12 @@ def micros_of(text: str) -> int:
 
 def written(microseconds: int) -> str:
     """Return a time as Home Assistant writes it."""
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    text = _whole_seconds(seconds)
+    return f"{text}.{fraction:06}+00:00" if fraction else f"{text}+00:00"
+
+
+@lru_cache(64)
+def _whole_seconds(seconds: int) -> str:
+    """Return what most times of a moment begin with."""
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()

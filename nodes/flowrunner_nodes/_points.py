@@ -68,7 +68,7 @@ class PointReader:
 
     def series(self, message: Message) -> Series:
         """Return the measurement and tags of a message; raises :class:`MessageError`."""
-        texts = list[str]()
+        texts: list[str] = []
         try:
             for function in self._functions:
                 value = function(message)
