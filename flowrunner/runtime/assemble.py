@@ -12,6 +12,7 @@ from flowrunner.message import Message
 from flowrunner.node import Sink, Source, Transform
 from flowrunner.runtime.channel import Channel, Inbox, Marker
 from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
+from flowrunner.runtime.dead_letters import REPLAYED
 from flowrunner.runtime.journal import Journal
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.sources import JournalContext, SourceTask
@@ -76,9 +77,18 @@ class Assembly:
         self._edges: dict[tuple[int, str], Target] = {}
         for number in reversed(range(len(self.plan.tasks))):
             self._task(number)
-        for producer, target in self.channels.keys() - self._edges.keys():
-            self.ends[producer].add(self.channels[producer, target])
+        self.entrances: dict[str, Target] = {
+            name: self._target(0, name) for name in graph.nodes if name not in self.sources
+        }
+        """Where the pump puts a message that is meant for one node."""
+        self.replays = JournalContext(journal, graph.name, REPLAYED, log=log, clock=clock)
+        """The way into the journal for dead letters that are replayed."""
         self.pumped = Stage([self.steps[name] for name in self.plan.tasks[0].nodes if name in self.steps])
+
+    @property
+    def intakes(self) -> dict[str, JournalContext]:
+        """Everything that brings records into the journal, by the name that they have there."""
+        return {name: source.context for name, source in self.sources.items()} | {REPLAYED: self.replays}
 
     def _context(self, name: str) -> Context:
         node = self.graph.nodes[name]

@@ -146,10 +146,10 @@ class Checkpointer:
         del marker
         self._position = (self._pump.position, self._pump.clock)
         self._counters[RETIRED] = dump_counters(self._retired)
-        for name, source in self._assembly.sources.items():
-            counters = dump_counters(source.context.counters)
+        for name, intake in self._assembly.intakes.items():
+            counters = dump_counters(intake.counters)
             counters["source"] = self._pump.pumped.get(name, 0)
-            counters["received"] = counters["source"] + kept_out(source.context.counters)
+            counters["received"] = counters["source"] + kept_out(intake.counters)
             self._counters[name] = counters
         self._hand_in("", self._assembly.pumped.steps)
 

@@ -22,7 +22,7 @@ class TaskPlan(msgspec.Struct, frozen=True):
 
 
 class ChannelPlan(msgspec.Struct, frozen=True):
-    """One channel: all wires from one task to one node of another; none where only time has to be passed on."""
+    """One channel: all wires from one task to one node of another, none for some of the pump's."""
 
     producer: int
     target: str
@@ -111,10 +111,10 @@ def _channels(graph: Graph, tasks: list[TaskPlan], task_of: dict[str, int]) -> l
         producer = task_of[wire.source]
         if producer != task_of[wire.target]:
             pairs.setdefault((producer, wire.target))
-    for number, task in enumerate(tasks[1:], 1):
-        if not any(task_of[target] == number for _, target in pairs):
-            # Its sources are disabled: it still has timers, and answers checkpoints.
-            pairs.setdefault((0, task.nodes[0]))
+    for task in tasks[1:]:
+        for name in task.nodes:
+            # Where a dead letter begins that is replayed; and a stage whose sources are disabled still has timers.
+            pairs.setdefault((0, name))
     inputs: dict[int, int] = {}
     for _, target in pairs:
         inputs[task_of[target]] = inputs.get(task_of[target], 0) + 1

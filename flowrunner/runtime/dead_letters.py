@@ -11,6 +11,8 @@ import msgspec
 
 from flowrunner.message import Message
 
+REPLAYED = "dead letters"
+"""The name under which dead letters stand in the journal that are replayed; not a valid node id."""
 REPLAYS = "replays"
 """The fact in ``meta`` that says how often a message was put in front of its node again."""
 _REPR_CHARACTERS = 65_536
@@ -63,6 +65,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
         replays = self.meta.get(REPLAYS, 0)
         return 1 + (replays if isinstance(replays, int) else 0)
 
+    def because(self, reason: str) -> DeadLetter:
+        """Return the letter with another reason."""
+        return msgspec.structs.replace(self, reason=reason)
+
 
 class Letter(msgspec.Struct, frozen=True):
     """A dead letter as stored; two with one ``key`` are the same."""
@@ -80,11 +86,17 @@ def pack(letter: DeadLetter, ordinals: Counter[bytes]) -> Letter:
 
     The key is made of origin, content and repetition; ``ordinals`` counts the repetitions.
     """
-    content = _encode(msgspec.structs.replace(letter, created=0, reason=""))
+    content = encode(msgspec.structs.replace(letter, created=0, reason=""))
     digest = blake2b(content, digest_size=16).digest()
     ordinals[digest] += 1
     key = digest + ordinals[digest].to_bytes(4, "big")
-    return Letter(key, letter.clock, letter.node, _printable(letter.reason), letter.created, _encode(letter))
+    return Letter(key, letter.clock, letter.node, _printable(letter.reason), letter.created, encode(letter))
+
+
+def replayed(letter: DeadLetter, position: int, clock: int) -> DeadLetter:
+    """Return a letter that has been journaled again: at another place, and tried once more."""
+    meta = {**letter.meta, REPLAYS: letter.tried}
+    return msgspec.structs.replace(letter, position=position, clock=clock, meta=meta)
 
 
 def unpack(data: bytes) -> DeadLetter:
@@ -92,7 +104,8 @@ def unpack(data: bytes) -> DeadLetter:
     return msgspec.msgpack.decode(data, type=DeadLetter)
 
 
-def _encode(letter: DeadLetter) -> bytes:
+def encode(letter: DeadLetter) -> bytes:
+    """Encode a letter, in parts as text where no format can hold it."""
     try:
         return msgspec.msgpack.encode(letter, enc_hook=dict)
     except (TypeError, ValueError, OverflowError, RecursionError):

@@ -15,10 +15,11 @@ from flowrunner.metrics import Histogram
 from flowrunner.runtime.assemble import Assembly, Callbacks, StageTask
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.checkpoint import Checkpointer
-from flowrunner.runtime.dead_letters import DeadLetter
+from flowrunner.runtime.dead_letters import REPLAYED, DeadLetter
 from flowrunner.runtime.journal import Entry
 from flowrunner.runtime.ledger import Ledger, ledger
 from flowrunner.runtime.pump import Pump
+from flowrunner.runtime.replays import Replays
 from flowrunner.runtime.restore import restore
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
@@ -65,9 +66,13 @@ class FlowRunner:
             on_marker=lambda marker: self.checkpointer.pump_passed(marker),
             on_orphans=self._orphaned,
             on_lost=self._lost,
+            on_replays=lambda entries: self.replays.deliver(entries),
         )
         self.checkpointer = Checkpointer(
             self.assembly, self.pump, self.journal, self.store, clock, log, self._retired
+        )
+        self.replays = Replays(
+            self.assembly, self.pump, self.store, self._retired, log, self.checkpointer.add_dead_letter
         )
 
     @property
@@ -77,12 +82,13 @@ class FlowRunner:
 
     @property
     def finished(self) -> bool:
-        """Whether all sources have ended, well or for good, and everything they brought has been processed."""
+        """Whether all sources have ended, well or for good, and everything that came in has been processed."""
         return (
             all(
                 source.finished or source.context.status == "failed"
                 for source in self.assembly.sources.values()
             )
+            and self.replays.idle
             and self.pump.caught_up
             and self.ledger.held == 0
         )
@@ -130,6 +136,7 @@ class FlowRunner:
         tasks.start(self.checkpointer.save_dead_letters(), "checkpoints: dead letters")
         for name, source in parts.sources.items():
             tasks.start(source.run(), f"source {name}")
+        tasks.start(self.replays.run(), f"source {REPLAYED}")
         for step in parts.steps.values():
             step.outlet.context.report("running")
         self.ready.set()

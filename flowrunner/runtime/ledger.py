@@ -2,9 +2,10 @@
 
 ``received + created = written + filtered + aggregated + dead_lettered + dropped + held``
 
-*received* are the records that sources handed over; *created* are messages that nodes made in addition (window
-results, elements of a split) and the copies that a fan-out makes for its second and further wires; *held* is
-everything that has not ended: in the journal, in channels, in windows and throttles, in the hands of a sink.
+*received* are the records that sources handed over, and dead letters that are replayed; *created* are messages that
+nodes made in addition (window results, elements of a split) and the copies that a fan-out makes for its second and
+further wires; *held* is everything that has not ended: in the journal, in channels, in windows and throttles, in the
+hands of a sink.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 from flowrunner.counters import Counters
 from flowrunner.runtime.assemble import Assembly
 from flowrunner.runtime.pump import Pump
-from flowrunner.runtime.sources import SourceTask
+from flowrunner.runtime.sources import JournalContext
 
 AFTER_JOURNAL = frozenset({"error", "unwired"})
 """Reasons for which a source's messages are dropped behind the journal; all others keep them out of it."""
@@ -54,7 +55,7 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
         for reason, count in counters.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
     return Ledger(
-        received=sum(_received(source, pump) for source in assembly.sources.values())
+        received=sum(_received(intake, pump) for intake in assembly.intakes.values())
         + retired.received
         + pump.backlog
         - pump.lost,
@@ -70,10 +71,9 @@ def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
 
 def in_journal(assembly: Assembly, pump: Pump) -> int:
     """Return the records that were received and that the pump has not read yet."""
-    read = sum(_read(source, pump) for source in assembly.sources.values())
-    return (
-        sum(_received(source, pump) for source in assembly.sources.values()) - read + pump.backlog - pump.lost
-    )
+    intakes = assembly.intakes.values()
+    read = sum(_read(intake, pump) for intake in intakes)
+    return sum(_received(intake, pump) for intake in intakes) - read + pump.backlog - pump.lost
 
 
 def kept_out(counters: Counters) -> int:
@@ -81,13 +81,13 @@ def kept_out(counters: Counters) -> int:
     return sum(count for reason, count in counters.dropped.items() if reason not in AFTER_JOURNAL)
 
 
-def _read(source: SourceTask, pump: Pump) -> int:
-    return pump.pumped.get(source.context.node, 0) + kept_out(source.context.counters)
+def _read(intake: JournalContext, pump: Pump) -> int:
+    return pump.pumped.get(intake.node, 0) + kept_out(intake.counters)
 
 
-def _received(source: SourceTask, pump: Pump) -> int:
+def _received(intake: JournalContext, pump: Pump) -> int:
     """Return what came in; the pump may have read a record whose commit the source has not heard of yet."""
-    return max(source.context.counters.received, _read(source, pump))
+    return max(intake.counters.received, _read(intake, pump))
 
 
 def under_way(assembly: Assembly) -> int:

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from flowrunner.clock import NEVER, FlowClock
+from flowrunner.context import Context
 from flowrunner.errors import MessageError
 from flowrunner.message import NANOSECONDS, NO_META, Message
 from flowrunner.runtime.channel import Marker
-from flowrunner.runtime.dead_letters import Undecoded
+from flowrunner.runtime.dead_letters import REPLAYED, Undecoded
 from flowrunner.runtime.journal import Entry, Journal
 from flowrunner.runtime.sources import DISK_PAUSE, SourceTask
 from flowrunner.runtime.stage import SLICE, Ends, Outlet, Stage
@@ -35,6 +36,7 @@ class Pump:
         on_marker: Callable[[Marker], None],
         on_orphans: Callable[[Sequence[Entry]], None],
         on_lost: Callable[[int], None],
+        on_replays: Callable[[Sequence[Entry]], None],
     ) -> None:
         self.position = 0
         """Journal position up to which the flow has come."""
@@ -61,6 +63,7 @@ class Pump:
         self._on_marker = on_marker
         self._on_orphans = on_orphans
         self._on_lost = on_lost
+        self._on_replays = on_replays
         self._step = 0
         self._marked = 0
         self._marker: int | None = None
@@ -134,6 +137,12 @@ class Pump:
             self.wake()
             await self._drained
 
+    def count(self, context: Context, entries: Sequence[Entry]) -> None:
+        """Count records that have been read from the journal for the one who brought them in."""
+        self.pumped[context.node] = self.pumped.get(context.node, 0) + len(entries)
+        if entries[0].seq <= self.recovered:
+            context.counters.received += sum(entry.seq <= self.recovered for entry in entries)
+
     async def _process(self, entries: Sequence[Entry]) -> None:
         self._decode(entries)
         last = entries[-1]
@@ -203,14 +212,15 @@ class Pump:
                 start = end
 
     def _decode_run(self, name: str, entries: Sequence[Entry]) -> None:
+        if name == REPLAYED:
+            self._on_replays(entries)
+            return
         source = self._sources.get(name)
         if source is None:
             self._on_orphans(entries)
             return
-        self.pumped[name] = self.pumped.get(name, 0) + len(entries)
         context, decode, poisoned = source.context, source.node.decode, self.poisoned
-        if entries[0].seq <= self.recovered:
-            context.counters.received += sum(entry.seq <= self.recovered for entry in entries)
+        self.count(context, entries)
         out: list[Message] = []
         for entry in entries:
             meta = entry.meta or NO_META

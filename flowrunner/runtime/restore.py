@@ -17,20 +17,20 @@ def restore(checkpoint: Checkpoint, assembly: Assembly, pump: Pump, retired: Cou
     under. Otherwise what it held is dropped with the reason ``reload``, and logged.
     """
     pump.position, pump.clock = checkpoint.position, checkpoint.clock
-    definitions = assembly.graph.definitions
+    definitions, intakes = assembly.graph.definitions, assembly.intakes
     for name, values in checkpoint.counters.items():
         if name == RETIRED:
             load_counters(retired, values)
     for name, values in checkpoint.counters.items():
         if name == RETIRED:
             continue
-        context = assembly.contexts.get(name)
-        if context is None or ("source" in values) != (name in assembly.sources):
+        context = intakes.get(name) or assembly.contexts.get(name)
+        if context is None or ("source" in values) != (name in intakes):
             # A source's books are not those of another kind of node, though the id is the same.
             retire(retired, values)
             continue
         load_counters(context.counters, values)
-        if name in assembly.sources:
+        if name in intakes:
             pump.pumped[name] = values.get("source", 0)
         step = assembly.steps.get(name)
         if step is None:

@@ -16,7 +16,7 @@ import msgspec
 
 from flowrunner.runtime import database, letter_table
 from flowrunner.runtime.dead_letters import Letter
-from flowrunner.runtime.letter_table import Caps, Tally
+from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
 
 _FORMAT = 1
 _KEPT = 2
@@ -100,6 +100,10 @@ class StateFile:
             self._begin_anew()
             self._save(checkpoint, letters, now, settled)
         return self.contents()
+
+    def read_letters(self, chosen: Selection) -> list[Kept]:
+        """Return dead letters."""
+        return letter_table.select(self._open(), chosen)
 
     def with_letters[T](self, use: Callable[[sqlite3.Connection], T]) -> tuple[T, Contents]:
         """Return what ``use`` returns of the table of dead letters, read and written in one transaction."""

@@ -46,6 +46,8 @@ class Store(Protocol):
     """The books of the dead letters."""
     on_letters: Callable[[Tally], None]
     """Called when the books have changed, with those before."""
+    shared: bool
+    """Whether another process may look into the store, and ask for dead letters to be replayed."""
     damaged: int
     """Checkpoints and files found unreadable, since the store was opened."""
 
@@ -87,6 +89,7 @@ class DiskStore:
     def __init__(self, path: Path | None, clock: Clock, caps: Caps = DEFAULT_CAPS) -> None:
         self.letters = Tally()
         self.on_letters: Callable[[Tally], None] = lambda _: None
+        self.shared = path is not None
         self.damaged = 0
         self._clock = clock
         self._settled = 0
@@ -127,7 +130,7 @@ class DiskStore:
 
     async def read_dead_letters(self, chosen: Selection = EVERY) -> list[Kept]:
         """Return the chosen dead letters."""
-        return await self._use(lambda connection: letter_table.select(connection, chosen))
+        return await self._call(partial(self._file.read_letters, chosen))
 
     async def want_dead_letters(self, numbers: Iterable[int]) -> None:
         """Ask for dead letters to be replayed, by number."""
