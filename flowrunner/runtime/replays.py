@@ -83,7 +83,7 @@ class Replays:
         self._pump.count(self._context, entries)
         for entry in entries:
             letter = replayed(unpack(entry.data), entry.seq, entry.clock)
-            if (reason := self._pump.poisoned.get(entry.seq) or self.refusal(letter.node)) is not None:
+            if (reason := self.refusal(letter.node)) is not None:
                 self._give_up(letter, reason)
             elif letter.node in self._assembly.sources:
                 self._decode(letter)
