@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from flowrunner import NANOSECONDS, option_error
+from flowrunner import NANOSECONDS, Value, option_error
+from flowrunner_nodes._mqtt_publication import text_fault, topic_fault
 from flowrunner_nodes._mqtt_topics import filter_fault
+from flowrunner_nodes._values import is_expression
 
 URL_HELP = "write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -81,3 +83,57 @@ def check_qos(value: Any) -> Any:
             help="use `qos: 1`: nothing is lost, but a message may come twice",
         )
     return value
+
+
+def check_publish_qos(value: Any) -> Any:
+    """Return a QoS to publish with; 2 is refused with the reason, all else is for the type to judge."""
+    if value == 2 and not isinstance(value, bool):
+        raise option_error(
+            "FR033",
+            "`{name}: 2` is not supported: what was published since the last checkpoint is published again after a "
+            "crash, and QoS 2 cannot tell the broker that it is the same message",
+            help="use `qos: 1`: nothing is lost, but a message may come twice",
+        )
+    return value
+
+
+def check_publish_topic(value: Value) -> Value:
+    """Refuse a literal that is no topic."""
+    if is_expression(value):
+        return value
+    fault = topic_fault(value.source) if isinstance(value.source, str) else "it is no text"
+    if fault is not None:
+        raise option_error(
+            "FR025",
+            f"nothing can be published to {value.source!r:.60}: {fault}",
+            help="write a topic such as home/kitchen/light, or CEL after an equals sign: ='home/' + payload.room",
+        )
+    return value
+
+
+def check_retain(value: Value) -> Value:
+    """Refuse a literal that is no bool."""
+    if is_expression(value) or isinstance(value.source, bool):
+        return value
+    raise option_error(
+        "FR022", "`{name}` must be true, false or CEL", help="write true, or CEL such as =meta.retain"
+    )
+
+
+def check_property(value: Value) -> Value:
+    """Refuse a literal that cannot be the value of a user property."""
+    literal = value.source
+    if isinstance(literal, list | dict | None):
+        help = "write a text, a number or CEL"
+        raise option_error("FR022", "`{name}` must be a text or a number", help=help)
+    if isinstance(literal, str) and not is_expression(value):
+        check_text(literal)
+    return value
+
+
+def check_text(text: str) -> str:
+    """Refuse what cannot stand in a packet."""
+    fault = text_fault(text)
+    if fault is not None:
+        raise option_error("FR025", f"`{{name}}` cannot be sent: {fault}", help="leave these characters out")
+    return text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Container
 from typing import Any, Protocol
 
 import aiomqtt
@@ -18,7 +19,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from flowrunner_nodes._mqtt_packets import CONNACK, PUBREL, PacketError, PacketReader, Publish
+from flowrunner_nodes._mqtt_packets import CONNACK, PUBACK, PUBREL, PacketError, PacketReader, Publish
+from flowrunner_nodes._mqtt_publication import BrokerLimits
 from flowrunner_nodes._mqtt_reading import ReadLoop
 from flowrunner_nodes._mqtt_settings import LinkError, Settings, Subscription, refusal
 from flowrunner_nodes._mqtt_sockets import open_socket
@@ -26,14 +28,18 @@ from flowrunner_nodes._mqtt_sockets import open_socket
 TIMEOUT = 10.0
 """Seconds for the way to an open connection, and for each answer of the broker after that."""
 _CHUNK = 2**18
+_OPAQUE = 0
+"""The kind of packet that paho sends and does nothing else about."""
 _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)  # noqa: LOG001  # theirs would repeat what we report
 
 
 class Receiver(Protocol):
-    """Who takes in what the socket brings. Must not raise for any message."""
+    """Who takes in what the socket brings, and hears when it has taken all. Must not raise for any message."""
 
     def receive(self, publishes: list[Publish]) -> None: ...
     def pass_over(self, publishes: list[Publish]) -> None: ...
+    def acknowledged(self, body: bytes) -> None: ...
+    def drained(self) -> None: ...
 
 
 class MqttClient(aiomqtt.Client):
@@ -62,6 +68,8 @@ class MqttClient(aiomqtt.Client):
         self.reading: ReadLoop | None = None
         self.session_present = False
         self.identifiers_available = five
+        self.version5 = five
+        self.limits = BrokerLimits()
 
     async def open(self) -> None:
         """Connect and wait until the broker has accepted. Raises :class:`LinkError`; then call ``close``."""
@@ -132,10 +140,24 @@ class MqttClient(aiomqtt.Client):
         except (aiomqtt.MqttError, ValueError) as error:
             raise LinkError(f"the broker does not answer: {error}") from None
 
+    def next_mid(self, taken: Container[int]) -> int:
+        """Return a packet identifier that neither a subscription nor one of ours has."""
+        while True:
+            mid = self._client._mid_generate()  # noqa: SLF001
+            if not any(mid in each for each in (taken, self._pending_subscribes, self._pending_unsubscribes)):
+                return mid
+
     def send(self, packets: bytes) -> None:
         """Send complete packets."""
         if not self.lost.done():
-            self._client._packet_queue(packets[0], packets, 0, 0)  # noqa: SLF001
+            # paho slices what is left before each write: of a view that is no copy.
+            view: Any = memoryview(packets)
+            self._client._packet_queue(_OPAQUE, view, 0, 0)  # noqa: SLF001
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return sum(packet["to_process"] for packet in self._client._out_packet)  # noqa: SLF001
 
     def close(self) -> None:
         """Say goodbye if that is possible at once, and let go of everything. Safe to call at any time."""
@@ -165,7 +187,7 @@ class MqttClient(aiomqtt.Client):
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
         except OSError as error:
-            self.fail(LinkError(f"the connection broke: {error.strerror or error}"))
+            self.fail(_broken(error))
         except PacketError as error:
             self.fail(LinkError(str(error)))
         except Exception as error:  # paho refuses a malformed packet with exceptions of many kinds
@@ -180,7 +202,7 @@ class MqttClient(aiomqtt.Client):
         while sock is not None:
             data = sock.recv(_CHUNK)
             if not data:
-                self.fail(LinkError("the broker closed the connection"))
+                self.fail(LinkError("the broker closed the connection", by_broker=True))
                 break
             self._client._last_bytes_received = self._loop.time()  # noqa: SLF001
             batch = self._packets.feed(data)
@@ -203,6 +225,9 @@ class MqttClient(aiomqtt.Client):
             if body[1]:
                 self.fail(refusal(body[1], five=self._settings.version5))
                 return
+        elif kind == PUBACK:
+            self._receiver.acknowledged(body)
+            return
         elif kind == PUBREL:
             # paho forgets after a reconnect what it answered PUBREC to, and would leave the broker waiting.
             self.send(b"\x70\x02" + body[:2])
@@ -219,6 +244,13 @@ class MqttClient(aiomqtt.Client):
     ) -> None:
         del client, userdata, flags, reason_code
         self.identifiers_available &= bool(getattr(properties, "SubscriptionIdentifierAvailable", 1))
+        most = BrokerLimits()
+        self.limits = BrokerLimits(
+            in_flight=getattr(properties, "ReceiveMaximum", most.in_flight),
+            packet=getattr(properties, "MaximumPacketSize", most.packet),
+            retain=bool(getattr(properties, "RetainAvailable", most.retain)),
+            qos=getattr(properties, "MaximumQoS", most.qos),
+        )
         if not self._accepted.done():
             self._accepted.set_result(None)
 
@@ -228,7 +260,8 @@ class MqttClient(aiomqtt.Client):
         del client, userdata
         if flags.is_disconnect_packet_from_server:
             words = getattr(properties, "ReasonString", None) or str(reason_code).lower()
-            self._lose(LinkError(f"the broker ended the connection: {words}", code=reason_code.value))
+            reason = f"the broker ended the connection: {words}"
+            self._lose(LinkError(reason, code=reason_code.value, by_broker=True))
         else:
             self._lose(LinkError(f"the connection broke: {str(reason_code).lower()}"))
 
@@ -250,4 +283,11 @@ class MqttClient(aiomqtt.Client):
         try:
             client.loop_write()
         except OSError as error:
-            self.fail(LinkError(f"the connection broke: {error.strerror or error}"))
+            self.fail(_broken(error))
+        if not client.want_write():
+            self._receiver.drained()
+
+
+def _broken(error: OSError) -> LinkError:
+    by_broker = isinstance(error, ConnectionResetError | BrokenPipeError)
+    return LinkError(f"the connection broke: {error.strerror or error}", by_broker=by_broker)

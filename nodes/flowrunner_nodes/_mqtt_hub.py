@@ -10,6 +10,7 @@ from flowrunner import ConnectionContext, SourceContext, Status
 from flowrunner_nodes._mqtt_client import MqttClient
 from flowrunner_nodes._mqtt_inbox import Inbox, Ledger
 from flowrunner_nodes._mqtt_packets import Publish
+from flowrunner_nodes._mqtt_publishing import Outgoing
 from flowrunner_nodes._mqtt_router import Router, Wish
 from flowrunner_nodes._mqtt_settings import LinkError, Settings
 from flowrunner_nodes._mqtt_subscribing import Subscribing
@@ -20,6 +21,8 @@ FIRST_PAUSE = 0.5
 STABLE = 30.0
 """Seconds that a connection must live for the next attempts to be quick again."""
 _TAKEN_OVER = 142
+_ANSWER_PAUSE = 0.5
+"""Seconds without reading at the most while a message of ours waits for its acknowledgement."""
 _TOLD_EVERY = 10.0
 _STORM = 3
 """Short connections in a row that look like two clients pushing each other out."""
@@ -42,6 +45,8 @@ class Hub:
         self._context = context
         self._router = Router(self.counts)
         self._client: MqttClient | None = None
+        self._outgoing: Outgoing | None = None
+        self._linked = asyncio.Event()
         self._ledger = Ledger(lambda _: None, self.counts)
         self._subscribing = Subscribing(self._router, context, self.counts)
         self._pressure: asyncio.TimerHandle | None = None
@@ -67,6 +72,13 @@ class Hub:
         self._router.inboxes[node].leaving_since = asyncio.get_running_loop().time()
         self._subscribing.changed.set()
 
+    async def outgoing(self) -> Outgoing:
+        """Return the way out over the present connection, or over the next one when that is up."""
+        while self._outgoing is None:
+            self._linked.clear()
+            await self._linked.wait()
+        return self._outgoing
+
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
         settings = self._settings
@@ -91,6 +103,8 @@ class Hub:
             await client.open()
             accepted = loop.time()
             self._greet(client)
+            self._outgoing = Outgoing(client, self._expect_answer)
+            self._linked.set()
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(client.keep_alive()),
@@ -106,7 +120,9 @@ class Hub:
             self._relax()
             self._ledger.close()
             client.close()
-            self._client = None
+            if self._outgoing is not None:
+                self._outgoing.close(client.lost.result())
+            self._client = self._outgoing = None
             self._tell(loop.time())
         return error, 0.0 if accepted is None else loop.time() - accepted
 
@@ -154,11 +170,30 @@ class Hub:
             client.reading.pause()
             # Without reading, the answers to our pings are not seen either: half of the time until that kills us.
             self._pressure = loop.call_later((client.keepalive or 60) / 2, self._overflow)
+            if self._outgoing is not None and self._outgoing.waiting:
+                self._expect_answer()
 
     def pass_over(self, publishes: list[Publish]) -> None:
         """Count messages that were too long."""
         self._router.pass_over(publishes, self._ledger)
         self._tell(asyncio.get_running_loop().time())
+
+    def acknowledged(self, body: bytes) -> None:
+        """Take in the broker's answer to a message of ours."""
+        if self._outgoing is not None:
+            self._outgoing.acknowledged(body)
+
+    def drained(self) -> None:
+        """Note that the socket has taken everything."""
+        if self._outgoing is not None:
+            self._outgoing.drained()
+
+    def _expect_answer(self) -> None:
+        """Read on soon although a buffer is full: what is to empty it may wait for this very answer."""
+        loop = asyncio.get_running_loop()
+        if self._pressure is not None and self._pressure.when() > loop.time() + _ANSWER_PAUSE:
+            self._pressure.cancel()
+            self._pressure = loop.call_later(_ANSWER_PAUSE, self._overflow)
 
     def _overflow(self) -> None:
         self._router.overflowing = True

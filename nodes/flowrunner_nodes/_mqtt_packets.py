@@ -13,7 +13,7 @@ import msgspec
 type Publish = tuple[int, int, bytes, bytes, bytes]
 """A PUBLISH packet: flags (retain 1, QoS 2 and 4), packet identifier, topic, raw properties, payload."""
 
-CONNACK, PUBLISH, PUBREL, SUBACK = 0x20, 0x30, 0x60, 0x90
+CONNACK, PUBLISH, PUBACK, PUBREL, SUBACK = 0x20, 0x30, 0x40, 0x60, 0x90
 RETAIN = 1
 _LONGEST_HEAD = 65535 + 4
 """Bytes of the topic of a PUBLISH packet with its length and the packet identifier."""
@@ -80,7 +80,7 @@ class PacketReader:
         while end - position >= 2:
             first, length, start = data[position], data[position + 1], position + 2
             if length & 0x80:
-                length, start = _varint(data, position + 1, end)
+                length, start = read_varint(data, position + 1, end)
                 if not start:
                     break
             stop = start + length
@@ -125,7 +125,7 @@ def _publish(data: bytes, first: int, start: int, stop: int, version5: bool) -> 
     if version5:
         length, begin = data[body], body + 1
         if length & 0x80:
-            length, begin = _varint(data, body, stop)
+            length, begin = read_varint(data, body, stop)
             if not begin:
                 raise PacketError("the broker sent a message whose properties end too early")
         body = begin + length
@@ -135,7 +135,7 @@ def _publish(data: bytes, first: int, start: int, stop: int, version5: bool) -> 
     return flags, mid, topic, properties, data[body:stop]
 
 
-def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     """Return a variable byte integer and where it ends; that is 0 when it is not complete."""
     value = 0
     for shift in (0, 7, 14, 21):
@@ -162,7 +162,7 @@ def read_properties(raw: bytes) -> tuple[tuple[int, ...], dict[str, Any]]:
         kind = raw[position]
         position += 1
         if kind == 0x0B:
-            value, position = _varint(raw, position, end)
+            value, position = read_varint(raw, position, end)
             identifiers.append(value)
         elif kind in _FIXED:
             position += _FIXED[kind]

@@ -10,12 +10,16 @@ import msgspec
 class LinkError(Exception):
     """There is no connection to the broker, or no more. ``operator``: a person must act."""
 
-    def __init__(self, reason: str, *, operator: bool = False, code: int | None = None) -> None:
+    def __init__(
+        self, reason: str, *, operator: bool = False, code: int | None = None, by_broker: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.operator = operator
         self.code = code
         """The reason code of the broker's DISCONNECT packet."""
+        self.by_broker = by_broker
+        """Whether the other end has ended the connection, with a DISCONNECT packet or without."""
 
 
 class TlsFiles(msgspec.Struct, frozen=True):

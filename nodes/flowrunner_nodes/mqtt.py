@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from flowrunner_nodes._mqtt_checks import (
 
 if TYPE_CHECKING:
     from flowrunner_nodes._mqtt_inbox import Inbox
+    from flowrunner_nodes._mqtt_publishing import Outgoing
     from flowrunner_nodes._mqtt_settings import Settings
 
 
@@ -152,6 +154,14 @@ class MqttConnection(Connection[MqttOptions]):
     def detach(self, node: str) -> None:
         """Say that a node takes no more; it has half a minute to come back."""
         self._hub.detach(node)
+
+    async def outgoing(self, patience: float) -> Outgoing | None:
+        """Return what publishes over the present connection; ``None`` when there is none for so many seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self._hub.outgoing()
+        except TimeoutError:
+            return None
 
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
