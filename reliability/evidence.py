@@ -17,7 +17,7 @@ from flowrunner.runtime.letter_table import Selection
 from flowrunner.runtime.storage import FlowSettings, Storage
 from reliability.oracle import Account, Point, judge
 from reliability.plant import WINDOWS, Plant
-from reliability.publisher import number_of
+from reliability.publisher import STRANGE_TOPIC, number_of
 from tests.nodes.harness import RecordingLog
 from tests.runtime.flows import Replay, registered
 from tests.servers.fake_influx import FakeInflux, points
@@ -31,10 +31,11 @@ async def account(plant: Plant) -> Account:
     storage = Storage("climate", "journal", FlowSettings(state_dir=plant.flowrunner.state), SystemClock())
     await storage.open()
     try:
-        entries = await _entries(storage)
+        everything = await _entries(storage)
         letters = await _letters(storage)
     finally:
         await storage.close()
+    entries = [entry for entry in everything if entry.topic != STRANGE_TOPIC]
     recomputed = await _recomputed(entries, plant.folder)
     every = [line for line in plant.lines if line.startswith("every,")]
     windows = [line for line in plant.lines if line.startswith("climate,")]
@@ -47,9 +48,11 @@ async def account(plant: Plant) -> Account:
         database=[(number_of(line), int(line.rpartition(" ")[2])) for line in every],
         standing=[(number_of(fields), int(time)) for (_, time), fields in points(every).items()],
         rows=_rows(plant.folder / "keep.sqlite"),
-        letters=letters,
+        letters=[(letter.node, _point_of(letter)) for letter in letters if letter.topic != STRANGE_TOPIC],
         windows=points(windows),
         recomputed=recomputed,
+        strange=[entry.seq for entry in everything if entry.topic == STRANGE_TOPIC],
+        strange_letters={letter.position for letter in letters if letter.topic == STRANGE_TOPIC},
     )
 
 
@@ -72,11 +75,11 @@ async def _entries(storage: Storage) -> list[Entry]:
     return entries
 
 
-async def _letters(storage: Storage) -> list[tuple[str, Point]]:
-    letters: list[tuple[str, Point]] = []
+async def _letters(storage: Storage) -> list[DeadLetter]:
+    letters: list[DeadLetter] = []
     after = 0
     while found := await storage.store.read_dead_letters(Selection(after=after, limit=_PAGE)):
-        letters += [(kept.letter.node, _point_of(kept.letter)) for kept in found]
+        letters += [kept.letter for kept in found]
         after = found[-1].number
     return letters
 
@@ -99,6 +102,7 @@ async def _recomputed(entries: list[Entry], folder: Path) -> dict[tuple[str, str
         text = WINDOWS.format(
             edition=0,
             mqtt=1,
+            protocol=5,
             influx=influx.url.rpartition(":")[2],
             token=influx.token,
             source="{ type: replay }",

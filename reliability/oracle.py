@@ -49,12 +49,15 @@ def judge(
     letters: Sequence[tuple[str, Point]],
     windows: Mapping[tuple[str, str], str],
     recomputed: Mapping[tuple[str, str], str],
+    strange: Collection[int] = (),
+    strange_letters: Collection[int] = (),
 ) -> Account:
     """Return the account of a run.
 
     ``undecodable`` are the journaled records that are no JSON, ``database`` and ``rows`` the points in InfluxDB
     (as sent, with repeats) and in SQLite, ``standing`` those in InfluxDB that no other message has replaced, ``letters`` node and point of each dead letter, ``windows`` the points of the
-    aggregate by series and time, ``recomputed`` those that the journal gives.
+    aggregate by series and time, ``recomputed`` those that the journal gives. ``strange`` are the places in the
+    journal of what no node can use, ``strange_letters`` those with a dead letter.
     """
     taken = {number for number, _ in journal}
     missing = [number for number in acknowledged if number not in taken]
@@ -74,6 +77,7 @@ def judge(
         *_wrong("taken over and not in SQLite", good - set(rows)),
         *_wrong("in SQLite with a time that the journal does not know", set(rows) - good),
         *_wrong("not to be decoded and not dead-lettered", set(undecodable) - unreadable),
+        *_wrong("of no use and not dead-lettered", set(strange) - set(strange_letters)),
         *_wrong("dead-lettered twice", _repeated(letters)),
         *_wrong("dead-lettered and never taken over", (point for _, point in letters if point not in set(journal))),
         *_wrong("windows missing", set(recomputed) - set(windows)),
@@ -83,13 +87,22 @@ def judge(
     return Account(
         published=published,
         acknowledged=len(acknowledged),
-        journaled=len(journal),
+        journaled=len(journal) + len(strange),
         repeated_by_broker=len(journal) - len(taken),
         excused=len(forgotten),
-        lost=len(lost) + len(unwritten) + len(good - set(rows)) + len(set(undecodable) - unreadable),
+        lost=sum(
+            len(missing)
+            for missing in (
+                lost,
+                unwritten,
+                good - set(rows),
+                set(undecodable) - unreadable,
+                set(strange) - set(strange_letters),
+            )
+        ),
         written=len(stored),
         duplicated=sum(count > 1 for count in stored.values()),
-        dead_lettered=len(letters),
+        dead_lettered=len(letters) + len(strange_letters),
         windows=len(windows),
         problems=tuple(problems),
     )

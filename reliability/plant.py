@@ -22,7 +22,7 @@ version: 1
 flow: climate
 description: Generation {edition}
 connections:
-  broker: {{ type: mqtt, url: "mqtt://127.0.0.1:{mqtt}", keepalive: 4s, session_expiry: 1d }}
+  broker: {{ type: mqtt, url: "mqtt://127.0.0.1:{mqtt}", protocol: {protocol}, keepalive: 4s, session_expiry: 1d }}
   tsdb: {{ type: influxdb, url: "http://127.0.0.1:{influx}", org: home, token: "${{INFLUX_TOKEN:-{token}}}", timeout: 3s }}
 nodes:
   sensors: {source}
@@ -79,8 +79,11 @@ _REST = 20
 class Plant:
     """One installation. ``settled`` is what all faults end with: everything that was taken over is written."""
 
-    def __init__(self, folder: Path, *, rate: float, persistence: bool = True, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, rate: float, persistence: bool = True, protocol: str = "5", **settings: str
+    ) -> None:
         self.folder = folder
+        self._protocol = protocol
         self.broker = Mosquitto(folder / "mosquitto", persistence=persistence)
         self.influx = FakeInflux()
         self.to_broker = CutProxy(self.broker.port)
@@ -110,6 +113,7 @@ class Plant:
                 mqtt=self.to_broker.port,
                 influx=self.to_influx.port,
                 token=self.influx.token,
+                protocol=self._protocol,
                 source=MQTT_SOURCE,
                 max_age=200 + self.edition % 2 * 50,
                 folder=self.folder,
@@ -158,6 +162,10 @@ class Plant:
     async def get(self, path: str) -> tuple[int, Any]:
         """Ask flowrunner, without holding anybody up."""
         return await asyncio.to_thread(self.flowrunner.get, path)
+
+    def must_answer(self) -> bool:
+        """Whether flowrunner has come so far that it answers, as long as its process lives and is not held up."""
+        return self.answering and not self.paused
 
     async def ready(self) -> bool:
         """Whether flowrunner is well."""

@@ -14,6 +14,8 @@ from tests.servers.mqtt_peer import PUBACK, connect_packet, publish_packet, read
 
 POISON_EVERY = 211
 """One payload in so many is no JSON."""
+STRANGE_TOPIC = "home/strange/climate"
+"""For messages that have no number and are of no use to any node."""
 _ANSWER_SECONDS = 3.0
 _PAUSE = 0.2
 _numbers = itertools.count()

@@ -57,12 +57,22 @@ def metric(text: str, name: str) -> float | None:
     return max(values, key=abs, default=None)
 
 
+def events(text: str, reason: str) -> int:
+    """Return how often something happened to the flow's connections."""
+    found = [
+        float(value)
+        for name, labels, value in _SAMPLE.findall(text)
+        if name == "flowrunner_connection_events_total" and f'reason="{reason}"' in labels
+    ]
+    return int(sum(found))
+
+
 async def watch(plant: Plant, seen: Watched) -> None:
     """Look every half second until cancelled."""
     began = time.monotonic()
     while True:
         await asyncio.sleep(_PERIOD)
-        if plant.paused or time.monotonic() - plant.paused_until < _AFTER_PAUSE:
+        if not plant.must_answer() or time.monotonic() - plant.paused_until < _AFTER_PAUSE:
             continue
         process = plant.flowrunner.process
         status, _ = await plant.get("/livez")
@@ -74,17 +84,15 @@ async def watch(plant: Plant, seen: Watched) -> None:
 
 async def _still_silent(plant: Plant, process: subprocess.Popen[bytes] | None) -> bool:
     """Return whether the same process lives, had answered before, and does not answer again."""
-    if not plant.answering:
-        return False
     await asyncio.sleep(_SECOND_LOOK)
     if process is None or process is not plant.flowrunner.process or process.poll() is not None:
         return False
-    return plant.answering and not plant.paused and (await plant.get("/livez"))[0] != 200
+    return plant.must_answer() and (await plant.get("/livez"))[0] != 200
 
 
 async def _look(plant: Plant, seen: Watched, at: float) -> None:
     status, text = await plant.get("/metrics")
-    if status != 200 or plant.paused:
+    if status != 200 or not plant.must_answer():
         return
     seen.looks += 1
     unaccounted = metric(text, "flowrunner_flow_messages_unaccounted")

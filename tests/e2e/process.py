@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,11 +43,11 @@ class Flowrunner:
         file.write_text(text)
         return file
 
-    def launch(self) -> None:
-        """Start the process."""
+    def launch(self, prefix: Sequence[str] = ()) -> None:
+        """Start the process; ``prefix`` is a program that becomes it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flowrunner", "run", str(self.flows)],
+                [*prefix, sys.executable, "-m", "flowrunner", "run", str(self.flows)],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
