@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,6 +17,7 @@ from flowrunner import (
     connection_type,
     option_error,
 )
+from flowrunner_nodes._http_options import Tls, TlsOptions, check_tls, check_token, split_url, url_check
 
 if TYPE_CHECKING:
     from flowrunner_nodes._ha_hub import Hub
@@ -27,57 +27,17 @@ if TYPE_CHECKING:
 _URL_HELP = "write http://homeassistant:8123"
 
 
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  # reading it is the check
-    except ValueError:
-        return None
-    return parts
-
-
-def _check_url(url: str) -> str:
-    parts = _split(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise option_error(
-            "FR025", "`{name}` must begin with http:// or https:// and name a host", help=_URL_HELP
-        )
-    if parts.username or parts.password:
-        raise option_error("FR025", "`{name}` must not contain a user or a password", help="use `token`")
-    if parts.query or parts.fragment:
-        raise option_error("FR025", "`{name}` must end before the `?` or `#`", help=_URL_HELP)
-    if parts.path.rstrip("/").endswith(("/api", "/api/websocket")):
+def _check_path(url: str) -> str:
+    if urlsplit(url).path.endswith(("/api", "/api/websocket")):
         raise option_error("FR025", "`{name}` must end before the `/api`", help=_URL_HELP)
-    return url.rstrip("/")
-
-
-def _check_token(token: Secret) -> Secret:
-    if re.fullmatch(r"[\x21-\x7e]+", token.get_secret_value()) is None:
-        raise option_error(
-            "FR025",
-            "`{name}` contains characters that no token has",
-            help="look for a line break, a space or quotation marks around it",
-        )
-    return token
+    return url
 
 
 def _check_proxy(proxy: str | None) -> str | None:
-    parts = None if proxy is None else _split(proxy)
+    parts = None if proxy is None else split_url(proxy)
     if proxy is not None and (parts is None or parts.scheme != "http" or not parts.hostname):
         raise option_error("FR025", "`{name}` must begin with http://", help="write http://proxy:3128")
     return proxy
-
-
-class TlsOptions(Options):
-    """How the server's certificate is checked; only for `https`."""
-
-    ca: Annotated[
-        str | None,
-        Field(description="A PEM file with the authorities to trust.", examples=["/run/secrets/ca.pem"]),
-    ] = None
-    insecure: Annotated[
-        bool, Field(description="Whether to accept any certificate, also a forged one.", examples=[False])
-    ] = False
 
 
 class HomeAssistantOptions(Options):
@@ -85,7 +45,8 @@ class HomeAssistantOptions(Options):
 
     url: Annotated[
         str,
-        AfterValidator(_check_url),
+        AfterValidator(url_check(help=_URL_HELP, credentials="use `token`")),
+        AfterValidator(_check_path),
         Field(
             description="Where Home Assistant is, with the path of a reverse proxy if there is one.",
             examples=["http://homeassistant:8123"],
@@ -93,7 +54,7 @@ class HomeAssistantOptions(Options):
     ]
     token: Annotated[
         Secret,
-        AfterValidator(_check_token),
+        AfterValidator(check_token),
         Field(description="A long-lived access token.", examples=["${HA_TOKEN}"]),
     ]
     max_size: Annotated[
@@ -115,15 +76,11 @@ class HomeAssistantOptions(Options):
             examples=["http://proxy:3128"],
         ),
     ] = None
-    tls: Annotated[
-        TlsOptions,
-        Field(description="How the server's certificate is checked.", examples=[{"ca": "/etc/ca.pem"}]),
-    ] = Field(default_factory=TlsOptions)
+    tls: Tls = Field(default_factory=TlsOptions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.tls != TlsOptions() and not self.url.startswith("https:"):
-            raise option_error("FR025", "`tls` needs a `url` that begins with https://", help=_URL_HELP)
+        check_tls(self.url, self.tls, help=_URL_HELP)
         return self
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal, Self
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -21,64 +19,15 @@ from flowrunner import (
     connection_type,
     option_error,
 )
+from flowrunner_nodes._http_options import Tls, TlsOptions, check_tls, check_token, url_check
 from flowrunner_nodes._influx_answer import Answer, Target, Unreachable
 
 if TYPE_CHECKING:
     from flowrunner_nodes._influx_http import HttpSession
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  # reading it is the check
-    except ValueError:
-        return None
-    return parts
-
-
-def _check_url(url: str) -> str:
-    parts = _split(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise option_error(
-            "FR025",
-            "`{name}` must begin with http:// or https:// and name a host",
-            help="write http://influxdb:8086",
-        )
-    if parts.username or parts.password:
-        raise option_error(
-            "FR025",
-            "`{name}` must not contain a user or a password",
-            help="use `token`, or `username` and `password`",
-        )
-    if parts.query or parts.fragment:
-        raise option_error(
-            "FR025", "`{name}` must end before the `?` or `#`", help="write http://influxdb:8086"
-        )
-    return url.rstrip("/")
-
-
-def _check_header(secret: Secret | None) -> Secret | None:
-    if secret is not None and re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()) is None:
-        raise option_error(
-            "FR025",
-            "`{name}` contains characters that no token has",
-            help="look for a line break, a space or quotation marks around it",
-        )
-    return secret
-
-
-class TlsOptions(Options):
-    """How the server's certificate is checked; only for `https`."""
-
-    ca: Annotated[
-        str | None,
-        Field(description="A PEM file with the authorities to trust.", examples=["/run/secrets/ca.pem"]),
-    ] = None
-    insecure: Annotated[
-        bool, Field(description="Whether to accept any certificate, also a forged one.", examples=[False])
-    ] = False
+_URL_HELP = "write http://influxdb:8086"
+_CREDENTIALS_HELP = "use `token`, or `username` and `password`"
 
 
 class InfluxdbOptions(Options):
@@ -86,7 +35,7 @@ class InfluxdbOptions(Options):
 
     url: Annotated[
         str,
-        AfterValidator(_check_url),
+        AfterValidator(url_check(help=_URL_HELP, credentials=_CREDENTIALS_HELP)),
         Field(description="Where the server listens.", examples=["http://influxdb:8086"]),
     ]
     version: Annotated[
@@ -99,7 +48,7 @@ class InfluxdbOptions(Options):
     ] = None
     token: Annotated[
         Secret | None,
-        AfterValidator(_check_header),
+        AfterValidator(check_token),
         Field(description="The API token; it may write to the bucket.", examples=["${INFLUX_TOKEN}"]),
     ] = None
     username: Annotated[
@@ -116,13 +65,11 @@ class InfluxdbOptions(Options):
     compression: Annotated[
         Literal["gzip", "none"], Field(description="How request bodies are compressed.", examples=["gzip"])
     ] = "gzip"
-    tls: Annotated[
-        TlsOptions,
-        Field(description="How the server's certificate is checked.", examples=[{"ca": "/etc/ca.pem"}]),
-    ] = Field(default_factory=TlsOptions)
+    tls: Tls = Field(default_factory=TlsOptions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_tls(self.url, self.tls, help=_URL_HELP)
         if self.version == 2 and self.org is None:
             raise option_error("FR021", "`org` is missing: version 2 needs it", help="name the organization")
         if (self.username is None) != (self.password is None):

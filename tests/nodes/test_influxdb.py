@@ -37,6 +37,9 @@ def test_the_defaults_are_version_2_gzip_and_ten_seconds() -> None:
         pytest.param({"url": "influxdb:8086"}, "must begin with http:// or https://", id="no scheme"),
         pytest.param({"url": "http://"}, "must begin with http:// or https://", id="no host"),
         pytest.param(
+            {"tls": {"insecure": True}}, "`tls` needs a `url` that begins with https://", id="tls without https"
+        ),
+        pytest.param(
             {"url": "http://influxdb:port"}, "must begin with http:// or https://", id="a word as port"
         ),
         pytest.param(
