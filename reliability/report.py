@@ -27,7 +27,7 @@ class Run:
 
     seed: int
     version: str
-    seconds: float
+    minutes: float
     faults: int
     kinds: Mapping[str, int]
     recoveries: Mapping[str, Sequence[float]]
@@ -69,7 +69,7 @@ def render(run: Run) -> str:
     problems = broken(run)
     verdict = "**clean**" if not problems else f"**not clean** ({len(problems)} findings)"
     parts = [
-        f"# Soak of {run.seconds / 60:.0f} minutes, seed {run.seed}",
+        f"# Soak of {run.minutes:g} minutes, seed {run.seed}",
         f"Verdict: {verdict}.",
         *(["\n".join(f"- {problem}" for problem in problems)] if problems else []),
         _table("run", _run_rows(run)),
@@ -86,7 +86,7 @@ def _run_rows(run: Run) -> list[tuple[str, str]]:
         ("version", run.version),
         ("machine", f"{platform.machine()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"),
         ("Python", platform.python_version()),
-        ("command", f"`make soak MINUTES={run.seconds / 60:.0f} SEED={run.seed}`"),
+        ("command", f"`make soak MINUTES={run.minutes:g} SEED={run.seed}`"),
         ("faults", str(run.faults)),
     ]
 
