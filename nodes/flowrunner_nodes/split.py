@@ -24,7 +24,7 @@ from flowrunner_nodes._paths import kind_of
 
 EXAMPLE = """\
 version: 1
-flow: rooms
+flow: quantities
 nodes:
   lines:
     type: file_in
@@ -32,11 +32,10 @@ nodes:
   each:
     type: split
     from: lines
-    of: payload.rooms
   named:
     type: map
     from: each
-    set: { topic: "=meta.key" }
+    set: { topic: "=topic + '/' + meta.key" }
   show:
     type: debug
     from: named
