@@ -17,7 +17,7 @@ from flowrunner.clock import NEVER
 from flowrunner.context import Context, SourceContext
 from flowrunner.errors import MessageError
 from flowrunner.message import Message
-from flowrunner.options import Options
+from flowrunner.options import Options, Size
 
 ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="The connection to use.")]
 
@@ -32,6 +32,19 @@ class BufferOptions(Options):
     ] = "block"
 
 
+class OutboxOptions(Options):
+    """Messages on disk in front of a sink: while it is down, they do not hold back the rest of the flow."""
+
+    max_bytes: Annotated[
+        Size,
+        Field(
+            ge=2**20,
+            description="What it may take on disk; when it is full, `buffer.when_full` decides.",
+            examples=["1GiB"],
+        ),
+    ]
+
+
 class NodeOptions(Options):
     """The options that every node has; a node type's ``Config`` adds its own."""
 
@@ -41,13 +54,17 @@ class NodeOptions(Options):
     buffer: Annotated[
         BufferOptions | None, Field(description="The channel in front of the node; only with `from`.")
     ] = None
+    outbox: Annotated[
+        OutboxOptions | None,
+        Field(description="A buffer on disk, so that a sink that is down holds nobody back; only for sinks."),
+    ] = None
     on_error: Annotated[
         Literal["dead_letter", "drop", "stop"],
         Field(description="Where a message goes that fails here when the port `errors` is not wired."),
     ] = "dead_letter"
 
 
-ENGINE_OPTIONS = frozenset({"description", "enabled", "buffer", "on_error"})
+ENGINE_OPTIONS = frozenset({"description", "enabled", "buffer", "outbox", "on_error"})
 """The options that the engine reads itself, in every version of a flow: a node does not begin anew for them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flowrunner.clock import Clock
@@ -14,6 +15,7 @@ from flowrunner.runtime.channel import Channel, Inbox, Marker
 from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
 from flowrunner.runtime.dead_letters import REPLAYED
 from flowrunner.runtime.journal import Journal
+from flowrunner.runtime.outbox_task import OutboxTask
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.sources import JournalContext, SourceTask
 from flowrunner.runtime.stage import Ends, OnFailure, Outlet, Stage, Step, Target
@@ -50,11 +52,21 @@ class Assembly:
     """The constructed parts of one flow."""
 
     def __init__(
-        self, graph: Graph, journal: Journal, clock: Clock, log: Logger, instance: str, callbacks: Callbacks
+        self,
+        graph: Graph,
+        journal: Journal,
+        clock: Clock,
+        log: Logger,
+        instance: str,
+        callbacks: Callbacks,
+        *,
+        outboxes: Path | None,
     ) -> None:
+        """``outboxes``: the directory for the outboxes of sinks; without it no sink has one."""
         self.graph = graph
         self.plan: Plan = compile_graph(graph)
         self._journal = journal
+        self._outboxes = outboxes
         self._clock = clock
         self._log = log
         self._callbacks = callbacks
@@ -113,9 +125,12 @@ class Assembly:
 
         if buffer is None:
             return Channel(progress=plan.progress, on_drop=on_drop)
-        return Channel(
-            capacity=buffer.capacity, when_full=buffer.when_full, progress=plan.progress, on_drop=on_drop
-        )
+        # What is in front of an outbox is no buffer of its own: there the outbox does as `when_full` says.
+        when_full = "block" if self._has_outbox(plan.target) else buffer.when_full
+        return Channel(capacity=buffer.capacity, when_full=when_full, progress=plan.progress, on_drop=on_drop)
+
+    def _has_outbox(self, name: str) -> bool:
+        return self._outboxes is not None and self.graph.nodes[name].config.outbox is not None
 
     def _task(self, number: int) -> None:
         """Construct the nodes of one task, last node first: a wire needs its end before its beginning."""
@@ -138,14 +153,16 @@ class Assembly:
             self.stages.append(StageTask(plan.nodes[0], stage, self._inbox(plan.nodes), self.ends[number]))
 
     def _sink(self, number: int, name: str, node: Sink[Any], outlet: Outlet) -> None:
-        self.sinks[name] = SinkTask(
-            node,
-            outlet,
-            self._inbox((name,)),
-            self.ends[number],
-            on_marker=lambda marker: self._callbacks.on_marker(name, marker),
-            on_written=self._callbacks.on_written,
-        )
+        given: dict[str, Any] = {
+            "inbox": self._inbox((name,)),
+            "ends": self.ends[number],
+            "on_marker": lambda marker: self._callbacks.on_marker(name, marker),
+            "on_written": self._callbacks.on_written,
+        }
+        if self._outboxes is not None and self._has_outbox(name):
+            self.sinks[name] = OutboxTask(node, outlet, directory=self._outboxes / name, **given)
+        else:
+            self.sinks[name] = SinkTask(node, outlet, **given)
 
     def _wires(self, number: int, name: str) -> dict[str, list[Target]]:
         wires: dict[str, list[Target]] = {}

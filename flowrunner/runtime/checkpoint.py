@@ -117,6 +117,8 @@ class Checkpointer:
         releasable = await self._save(partial(self._store.save, checkpoint))
         if releasable is not None:
             self._journal.release(releasable)
+            for sink in self._assembly.sinks.values():
+                sink.saved()
             self.saved_at = self._clock.now()
             self.seconds = self._clock.monotonic() - started
 
@@ -161,7 +163,7 @@ class Checkpointer:
     def sink_passed(self, name: str, marker: Marker) -> None:
         """Hand in a sink's word that all before the marker is done."""
         if marker.checkpoint == self._number:
-            self._counters[name] = self._counters_of(name)
+            self._counters[name] = self._counters_of(name) | self._assembly.sinks[name].snapshot()
             self._answer(name)
 
     def _hand_in(self, task: str, steps: Iterable[Step]) -> None:

@@ -54,7 +54,9 @@ class FlowRunner:
             on_written=self._written,
             on_finished=lambda: self.pump.wake(),
         )
-        self.assembly = Assembly(graph, self.journal, clock, log, settings.instance, callbacks)
+        self.assembly = Assembly(
+            graph, self.journal, clock, log, settings.instance, callbacks, outboxes=storage.outboxes
+        )
         self.pump = Pump(
             self.journal,
             storage.clock,

@@ -32,6 +32,8 @@ def restore(checkpoint: Checkpoint, assembly: Assembly, pump: Pump, retired: Cou
         load_counters(context.counters, values)
         if name in intakes:
             pump.pumped[name] = values.get("source", 0)
+        if name in assembly.sinks:
+            assembly.sinks[name].restore(values)
         step = assembly.steps.get(name)
         if step is None:
             continue

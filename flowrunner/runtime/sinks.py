@@ -16,6 +16,12 @@ from flowrunner.runtime.backoff import Backoff
 from flowrunner.runtime.channel import Inbox, Marker
 from flowrunner.runtime.stage import Ends, Outlet
 
+OUTBOX_FULL = "outbox_full"
+"""The reason under which messages are dropped that an outbox has no room for."""
+OUTBOX_DAMAGED = "outbox_damaged"
+"""The reason under which messages are counted that the disk has lost."""
+BESIDE = frozenset({"buffer_full", OUTBOX_FULL, OUTBOX_DAMAGED})
+"""Reasons for which the engine may drop messages while a sink is writing."""
 LAST = 5
 """Messages that are kept to look at."""
 
@@ -64,6 +70,27 @@ class SinkTask:
         finally:
             await self._close()
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of this task beside its counters, as plain values."""
+        return {}
+
+    def saved(self) -> None:
+        """Hear that the last snapshot is on disk."""
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept. What an earlier version of the node held is dropped, and counted."""
+        del values
+        context, counters = self.outlet.context, self.outlet.context.counters
+        if counters.held:
+            context.log.warning(
+                "what a changed node held was dropped",
+                flow=context.flow,
+                node=context.node,
+                held=counters.held,
+            )
+            counters.drop("reload", counters.held)
+            counters.held = 0
+
     async def _gather(self, limits: Limits, retry: float | None) -> Marker | None:
         """Take until a batch is full or old enough, or a marker comes, which is returned.
 
@@ -74,24 +101,35 @@ class SinkTask:
         while len(self.pending) < limits.max_messages:
             try:
                 async with asyncio.timeout_at(deadline):
-                    taken = await self.inbox.take()
+                    taken = await self._take()
             except TimeoutError:
                 return None
             if isinstance(taken, Marker):
-                self._reached = (taken.step, taken.clock)
                 return taken
-            lists, step, clock = taken
-            self._reached = (step, clock)
-            counters = self.outlet.context.counters
-            for messages in lists.values():
-                counters.received += len(messages)
-                self.pending += messages
-            counters.held = len(self.pending)
+            self.pending += taken
             if not self.pending or limits.max_age <= 0:
                 return None
             if deadline is None or retry is not None:
                 deadline, retry = loop.time() + limits.max_age, None
         return None
+
+    async def _take(self) -> list[Message] | Marker:
+        """Return the next messages that there are for the sink, or the next marker."""
+        return await self._receive()
+
+    async def _receive(self) -> list[Message] | Marker:
+        """Return what comes in next, and count it."""
+        taken = await self.inbox.take()
+        if isinstance(taken, Marker):
+            self._reached = (taken.step, taken.clock)
+            return taken
+        lists, step, clock = taken
+        self._reached = (step, clock)
+        messages = [message for arrived in lists.values() for message in arrived]
+        counters = self.outlet.context.counters
+        counters.received += len(messages)
+        counters.held += len(messages)
+        return messages
 
     async def _write(self, batch: list[Message]) -> None:
         """Write one batch; when the world does not accept it, wait and leave it in ``pending``."""
@@ -130,11 +168,15 @@ class SinkTask:
         dropped = sum(_left_out(counters).values()) - sum(before.values())
         counters.written += len(batch) - len(left) - len(context.failures) - dropped
         self.pending[: len(batch)] = left
-        counters.held = len(self.pending)
+        counters.held -= len(batch) - len(left)
         kept = {id(message) for message in left}
+        self._ended([message for message in batch if id(message) not in kept] if kept else batch)
         accepted = [message for message in self._without_failed(batch) if id(message) not in kept]
         self.last.extend(accepted[-LAST:])
         return accepted
+
+    def _ended(self, messages: Sequence[Message]) -> None:
+        """Hear which messages have ended, in whatever way."""
 
     def _without_failed(self, batch: list[Message]) -> list[Message]:
         failed = {id(message) for message, _ in self.outlet.context.failures}
@@ -187,5 +229,5 @@ class SinkTask:
 
 
 def _left_out(counters: Counters) -> dict[str, int]:
-    """Return what the sink itself dropped, without what its channel did meanwhile."""
-    return {reason: count for reason, count in counters.dropped.items() if reason != "buffer_full"}
+    """Return what the sink itself dropped, without what the engine did meanwhile."""
+    return {reason: count for reason, count in counters.dropped.items() if reason not in BESIDE}

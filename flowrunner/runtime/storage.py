@@ -46,6 +46,8 @@ class Storage:
         self.clock = FlowClock(clock)
         self.journal: Journal
         self.store: Store
+        self.outboxes: Path | None = None
+        """Where the outboxes of sinks are; ``None`` when nothing outlives the process."""
         if delivery == "memory":
             self.journal = MemoryJournal(
                 self.clock, clock, max_bytes=min(settings.journal_max_bytes, MEMORY_JOURNAL_BYTES)
@@ -61,6 +63,7 @@ class Storage:
             retention=settings.journal_retention,
             log=log,
         )
+        self.outboxes = folder / "outbox"
         self.store = DiskStore(folder / "state.db", clock, settings.dead_letters)
 
     async def open(self) -> None:
