@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from reliability import faults
+from reliability import scenario as declaration
 from reliability.disturbances import DISTURBANCES, plan
 from reliability.scenario import Body, Outcome, Result, Scenario, all_scenarios, run, scenario
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks
 
 RELIABILITY = ROOT / "docs" / "reliability.md"
 
@@ -115,6 +116,16 @@ def test_the_page_names_scenarios_that_exist() -> None:
 
     assert named
     assert set() == named - {item.name for item in all_scenarios()}
+
+
+def test_the_scenario_that_the_page_shows_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: dict[str, Scenario] = {}
+    monkeypatch.setattr(declaration, "_registry", registry)
+    (shown,) = blocks(RELIABILITY, "python")
+
+    exec(shown.text, {"__name__": "reliability.scenarios.shown"})  # our own page
+
+    assert ["database: away over lunch"] == list(registry)
 
 
 def test_the_table_has_a_row_for_each_result() -> None:
