@@ -5,39 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from flowrunner_nodes._ha_frames import UNREADABLE, Frame, read_frames
 from flowrunner_nodes._ha_link import Link, LinkError, Lost, Refused
+from flowrunner_nodes._ha_login import date_of, log_in, why_closed
 from flowrunner_nodes._ha_socket import Socket, open_socket
 
 TIMEOUT = 30.0
 """Seconds for the answer to a command."""
-_AUTH_TIMEOUT = 10.0
 
 type Listener = Callable[[msgspec.Raw], None]
-
-
-class _Frame(msgspec.Struct):
-    """A message of Home Assistant, whatever its type; what is inside is read by whom it concerns."""
-
-    type: str = ""
-    id: int = 0
-    success: bool = True
-    result: msgspec.Raw = msgspec.Raw(b"null")
-    event: msgspec.Raw = msgspec.Raw(b"null")
-    error: Any = None
-    message: str = ""
-    ha_version: str = ""
-
-
-_ONE = msgspec.json.Decoder(_Frame)
-_MANY = msgspec.json.Decoder(list[_Frame])
-_UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 
 
 class Session:
@@ -54,7 +36,7 @@ class Session:
         self._counts = counts
         self._loop = loop
         self._socket: Socket | None = None
-        self._greetings: asyncio.Queue[_Frame] = asyncio.Queue(4)
+        self._greetings: asyncio.Queue[Frame] = asyncio.Queue(4)
         self._number = 0
         self._calls: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._listeners: dict[int, Listener] = {}
@@ -68,8 +50,8 @@ class Session:
         try:
             session._socket = await open_socket(link, session._on_text)
             session._opened_at = session._loop.time()
-            session._server_time = _date_of(session._socket)
-            await session._authenticate(link.token)
+            session._server_time = date_of(session._socket)
+            session.version = await log_in(session._socket, session._greetings, link.token)
             await session._say_features()
         except BaseException:
             await session.close()
@@ -93,7 +75,7 @@ class Session:
         socket = self._socket
         assert socket is not None  # noqa: S101  # set before anybody gets the session
         await socket.wait_closed()
-        self._fail(_why(socket))
+        self._fail(why_closed(socket))
         return self.lost.result()
 
     async def close(self) -> None:
@@ -157,44 +139,7 @@ class Session:
         try:
             await socket.send(msgspec.json.encode(message).decode())
         except ConnectionClosed:
-            raise Lost(_why(socket).reason) from None
-
-    # The beginning
-
-    async def _authenticate(self, token: str) -> None:
-        greeting = await self._greeting()
-        if greeting.type == "auth_required":
-            await self._send_token(token)
-            greeting = await self._greeting()
-        if greeting.type == "auth_invalid":
-            raise LinkError(f"Home Assistant refuses the token: {greeting.message}", auth=True)
-        if greeting.type != "auth_ok":
-            raise LinkError(f"not what Home Assistant says first: {greeting.type!r}", operator=True)
-        self.version = greeting.ha_version
-
-    async def _send_token(self, token: str) -> None:
-        try:
-            await self._send({"type": "auth", "access_token": token})
-        except Lost as error:
-            raise LinkError(str(error)) from None
-
-    async def _greeting(self) -> _Frame:
-        """Return the next message before commands may be given."""
-        socket = self._socket
-        assert socket is not None  # noqa: S101  # set by `open`
-        closed = asyncio.ensure_future(socket.wait_closed())
-        arrived = asyncio.ensure_future(self._greetings.get())
-        try:
-            tasks = (arrived, closed)
-            await asyncio.wait(tasks, timeout=_AUTH_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-            if arrived.done():
-                return arrived.result()
-            if closed.done():
-                raise _why(socket)
-            raise LinkError(f"Home Assistant says nothing within {_AUTH_TIMEOUT:.0f} s")
-        finally:
-            arrived.cancel()
-            closed.cancel()
+            raise Lost(why_closed(socket).reason) from None
 
     async def _say_features(self) -> None:
         """Let Home Assistant put several messages into one frame; older versions know no such thing."""
@@ -205,31 +150,11 @@ class Session:
         except Lost as error:
             raise LinkError(str(error)) from None
 
-    # Receiving
-
     def _on_text(self, text: bytes) -> None:
-        try:
-            frames = _MANY.decode(text) if text.startswith(b"[") else [_ONE.decode(text)]
-        except _UNREADABLE:
-            frames = self._read_one_by_one(text)
-        for frame in frames:
+        for frame in read_frames(text, self._counts):
             self._on_frame(frame)
 
-    def _read_one_by_one(self, text: bytes) -> list[_Frame]:
-        """Return what can be read of a text that cannot be read as a whole."""
-        frames = []
-        try:
-            parts = msgspec.json.decode(text, type=list[msgspec.Raw])
-        except _UNREADABLE:
-            parts = [msgspec.Raw(b"")]
-        for part in parts:
-            try:
-                frames.append(_ONE.decode(part))
-            except _UNREADABLE:
-                self._counts["malformed"] += 1
-        return frames
-
-    def _on_frame(self, frame: _Frame) -> None:
+    def _on_frame(self, frame: Frame) -> None:
         if frame.type == "event":
             self._on_event(frame)
         elif frame.type == "result":
@@ -237,16 +162,16 @@ class Session:
         elif frame.type.startswith("auth") and not self._greetings.full():
             self._greetings.put_nowait(frame)
 
-    def _on_event(self, frame: _Frame) -> None:
+    def _on_event(self, frame: Frame) -> None:
         listener = self._listeners.get(frame.id)
         if listener is None:
             return
         try:
             listener(frame.event)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._counts["malformed"] += 1
 
-    def _on_result(self, frame: _Frame) -> None:
+    def _on_result(self, frame: Frame) -> None:
         answer = self._calls.get(frame.id)
         if answer is None:
             # An event that Home Assistant could not write as JSON comes as the failure of its subscription.
@@ -272,19 +197,3 @@ class Session:
 def _fail(answer: asyncio.Future[msgspec.Raw], error: Exception) -> None:
     answer.set_exception(error)
     answer.exception()  # whoever waits gets it; nobody may be waiting any more
-
-
-def _why(socket: Socket) -> LinkError:
-    code, reason = socket.close_code, socket.close_reason
-    if socket.protocol.close_sent is not None and socket.protocol.close_sent.code == 1009:
-        return LinkError("a message of Home Assistant is longer than `max_size`; raise it", operator=True)
-    words = f" ({code}{' ' + reason if reason else ''})" if code not in (None, 1000, 1006) else ""
-    return LinkError(f"the connection was closed{words}")
-
-
-def _date_of(socket: Socket) -> int | None:
-    dates = [] if socket.response is None else socket.response.headers.get_all("Date")
-    try:
-        return int(parsedate_to_datetime(dates[0]).timestamp()) * 1_000_000 if dates else None
-    except ValueError:
-        return None

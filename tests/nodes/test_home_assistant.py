@@ -6,13 +6,16 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Response
 
-from flowrunner_nodes import _ha_hub, _ha_session, _ha_socket
+from flowrunner_nodes import _ha_hub, _ha_login, _ha_socket
 from flowrunner_nodes._ha_link import Link, Lost, NotConnected, Refused
 from flowrunner_nodes.home_assistant import HomeAssistantOptions
 from tests.nodes.ha_harness import Flow, running, until
@@ -20,6 +23,8 @@ from tests.servers.cut_proxy import CutProxy
 from tests.servers.fake_home_assistant import TOKEN, FakeHomeAssistant
 from tests.servers.mosquitto import Certificates
 from tests.servers.programs import free_port
+
+AUTH_REQUIRED = '{"type": "auth_required"}'
 
 
 @pytest.fixture
@@ -49,6 +54,7 @@ async def why(flow: Flow, status: str) -> str:
         pytest.param({"url": "http://u:p@h"}, "a user or a password", id="a password"),
         pytest.param({"url": "http://h?x=1"}, "must end before", id="a query"),
         pytest.param({"url": "http://h/api/websocket"}, "before the `/api`", id="the whole path"),
+        pytest.param({"url": "http://h/home/api/"}, "before the `/api`", id="the path of the REST API"),
         pytest.param({"token": "a b"}, "characters that no token has", id="a space in the token"),
         pytest.param({"proxy": "socks5://h"}, "must begin with http://", id="another proxy"),
         pytest.param(
@@ -61,6 +67,10 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
         HomeAssistantOptions(**{"url": "http://h", "token": "t", **options})
 
     assert "a b" not in str(refused.value)
+
+
+def test_a_host_may_be_called_api() -> None:
+    assert "http://api" == HomeAssistantOptions(url="http://api/", token="t").url
 
 
 async def test_the_path_of_a_reverse_proxy_is_kept(home: FakeHomeAssistant) -> None:
@@ -184,7 +194,7 @@ async def test_a_port_where_nobody_listens_is_tried_until_somebody_does(home: Fa
 async def test_a_server_that_says_nothing_is_given_up(
     home: FakeHomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_ha_session, "_AUTH_TIMEOUT", 0.05)
+    monkeypatch.setattr(_ha_login, "_TIMEOUT", 0.05)
     home.silent = True
     async with running(home, {"a": {}}, up=False) as flow:
         assert "says nothing" in await why(flow, "degraded")
@@ -194,6 +204,69 @@ async def test_a_server_that_speaks_another_language_is_told(home: FakeHomeAssis
     home.greeting = "auth_hello"
     async with running(home, {"a": {}}, up=False) as flow:
         assert "not what Home Assistant says first: 'auth_hello'" in await why(flow, "failed")
+
+
+@asynccontextmanager
+async def speaking(texts: list[str], *, date: str = "", close: int = 0) -> AsyncIterator[str]:
+    """Say the texts to whoever connects, then close with a code or else answer commands; yield the address."""
+
+    async def speak(socket: ServerConnection) -> None:
+        for text in texts:
+            await socket.send(text)
+        if close:
+            await socket.close(close, "restarting")
+        async for command in socket:
+            await socket.send(json.dumps({"type": "result", "id": json.loads(command).get("id", 0)}))
+
+    def tell(_socket: ServerConnection, _request: Any, response: Response) -> None:
+        del response.headers["Date"]
+        if date:
+            response.headers["Date"] = date
+
+    async with serve(speak, "127.0.0.1", 0, process_response=tell) as server:
+        yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "texts", [pytest.param([], id="before a word"), pytest.param([AUTH_REQUIRED], id="before the token")]
+)
+async def test_a_server_that_ends_the_connection_at_once_is_tried_again(texts: list[str]) -> None:
+    async with (
+        speaking(texts, close=1012) as url,
+        running(None, {"a": {}}, up=False, url=url, token="t") as flow,
+    ):
+        assert "the connection was closed (1012 restarting)" == await why(flow, "degraded")
+        await until(lambda: flow.context.reconnects >= 1)
+
+
+async def test_what_is_no_message_is_counted_and_passed_over() -> None:
+    garbage = ["{", '{"type": 5}', "nonsense", '["x", 5]', "[" * 20_000]
+    texts = [*garbage, '{"type": "pong"}', '{"type": "auth_ok", "ha_version": "2026.11.1"}']
+    async with (
+        speaking(texts) as url,
+        running(None, {"a": {}}, up=False, url=url, token="t") as flow,
+    ):
+        await until(lambda: flow.context.up)
+        assert "2026.11.1" == (await flow.connection.session()).version
+        assert len(garbage) + 1 == flow.connection.counts["malformed"]
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        pytest.param("Sun, 01 Mar 2026 10:00:00 GMT", 1_772_359_200_000_000, id="a date"),
+        pytest.param("yesterday", None, id="no date"),
+        pytest.param("", None, id="none"),
+    ],
+)
+async def test_the_clock_of_home_assistant_is_known_if_it_tells_it(date: str, expected: int | None) -> None:
+    async with (
+        speaking(['{"type": "auth_ok"}'], date=date) as url,
+        running(None, {"a": {}}, up=False, url=url, token="t") as flow,
+    ):
+        time = (await flow.connection.session()).server_time()
+
+    assert time is None if expected is None else time is not None and 0 <= time - expected < 5_000_000
 
 
 async def test_a_client_that_is_thrown_out_comes_back(home: FakeHomeAssistant) -> None:
@@ -290,6 +363,36 @@ async def test_a_command_is_answered_refused_or_lost(home: FakeHomeAssistant) ->
 
     ids = [command["id"] for command in home.received]
     assert sorted(set(ids)) == ids
+
+
+async def test_a_second_answer_to_a_command_changes_nothing(home: FakeHomeAssistant) -> None:
+    home.deaf = {"deaf"}
+    async with running(home, {"a": {}}) as flow:
+        waiting = asyncio.create_task(flow.connection.call("deaf"))
+        await until(lambda: home.commands("deaf"))
+        number = home.commands("deaf")[0]["id"]
+        for answer in ("first", "second"):
+            home.clients[0].send({"id": number, "type": "result", "success": True, "result": answer})
+        assert "first" == await waiting
+        assert 1 == await flow.connection.call("echo", value=1)
+
+
+async def test_a_session_that_is_lost_answers_at_once_and_ends_a_subscription_once(
+    home: FakeHomeAssistant,
+) -> None:
+    async with running(home, {"a": {}}) as flow:
+        session = await flow.connection.session()
+        number = await session.subscribe(lambda _: None, "subscribe_events", event_type="x")
+        await session.unsubscribe(number)
+        await session.unsubscribe(number)
+        home.cut()
+        await session.wait_lost()
+        with pytest.raises(Lost, match="the connection was closed"):
+            await session.call("echo", value=1)
+
+    ended = home.commands("unsubscribe_events")
+    assert [number] == [command["subscription"] for command in ended if command["subscription"] == number]
+    assert [] == home.commands("echo")
 
 
 async def test_two_hundred_commands_at_once_have_numbers_that_grow(home: FakeHomeAssistant) -> None:
