@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from flowrunner.registry import connection_type, node_type
     from flowrunner.timers import Timers
+    from flowrunner.webhooks import WebhookHandler, WebhookRefused, WebhookRequest
 
 __all__ = [
     "EVALUATION_ERRORS",
@@ -63,6 +64,9 @@ __all__ = [
     "Timers",
     "Transform",
     "Value",
+    "WebhookHandler",
+    "WebhookRefused",
+    "WebhookRequest",
     "connection_type",
     "format_duration",
     "node_type",
@@ -80,6 +84,7 @@ _MODULES = (
     "context",
     "node",
     "expression",
+    "webhooks",
 )
 
 

@@ -11,6 +11,7 @@ from flowrunner.counters import Counters
 from flowrunner.message import Message, Record
 from flowrunner.options import Options
 from flowrunner.timers import Timers
+from flowrunner.webhooks import WebhookHandler
 
 if TYPE_CHECKING:
     from asyncio import Future  # a tenth of the time of `flowrunner validate`
@@ -127,8 +128,10 @@ class Context:
 
 
 class SourceContext(Context):
-    """What the engine gives a source, in addition: the journal."""
+    """What the engine gives a source, in addition: the journal, and requests from outside."""
 
+    webhook: WebhookHandler | None = None
+    """What takes the requests to ``/in/FLOW/NODE``: set when the source is constructed, called while it is open."""
     cursor: Any = None
     """What the source last committed with its records, ``None`` at the very first start: where to go on."""
 

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         Size, Field(description="What the journal of one flow may take on disk.")
     ] = "1GiB"  # type: ignore[assignment]  # validated: becomes bytes
     journal_retention: Annotated[Duration, Field(description="How long processed records are kept.")] = "24h"  # type: ignore[assignment]  # validated: becomes nanoseconds
+    dead_letters_max_bytes: Annotated[
+        Size, Field(description="What the dead letters of one flow may take; the oldest give way.")
+    ] = "64MiB"  # type: ignore[assignment]  # validated: becomes bytes
+    dead_letters_retention: Annotated[
+        PositiveDuration, Field(description="How long dead letters are kept.")
+    ] = "30d"  # type: ignore[assignment]  # validated: becomes nanoseconds
     checkpoint_every: Annotated[PositiveDuration, Field(description="Time between two checkpoints.")] = "10s"  # type: ignore[assignment]  # validated: becomes nanoseconds
     shutdown_grace: Annotated[Duration, Field(description="Time from SIGTERM to the end.")] = "25s"  # type: ignore[assignment]  # validated: becomes nanoseconds
     reload_poll: Annotated[PositiveDuration, Field(description="How often the flow files are looked at.")] = (

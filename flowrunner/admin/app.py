@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import secrets
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from flowrunner.admin import page
+from flowrunner.admin import dead_letters, page, webhooks
 from flowrunner.admin.events import Listeners
+from flowrunner.admin.guard import Guard
 from flowrunner.admin.metrics import metrics_text
 from flowrunner.admin.process import Process, notices, trouble
 from flowrunner.runtime.supervisor import Flow
-
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d*)?")
 
 
 def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
@@ -27,7 +22,8 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     but ``/livez``, ``/readyz`` and ``/metrics`` need ``Authorization: Bearer TOKEN``, and answer 403 without a token.
     """
     app = FastAPI(title="flowrunner", version=process.version, openapi_url=None)
-    guard = Depends(_guard(token, local=local))
+    gate = Guard(token, local=local)
+    guard = Depends(gate.check)
     listeners = Listeners(process)
 
     @app.get("/livez", response_class=PlainTextResponse)
@@ -90,37 +86,9 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         process.reloader.want()
         return {"status": "looking"}
 
+    app.include_router(dead_letters.router(process), dependencies=[guard])
+    app.include_router(webhooks.router(process, gate))
     return app
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address to listen on can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _guard(token: str | None, *, local: bool) -> Callable[[Request], Awaitable[None]]:
-    async def check(request: Request) -> None:
-        if local and _names_this_machine(request):
-            return
-        if token is None:
-            raise HTTPException(403, "set FLOWRUNNER_API_TOKEN to use this beyond localhost")
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), token.encode()):
-            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
-
-    return check
-
-
-def _names_this_machine(request: Request) -> bool:
-    """Refuse foreign names in ``Host``: a web page elsewhere must not reach us through its own DNS."""
-    # Not `request.url`: for a `Host` that is empty or malformed it takes our own address instead.
-    named = _HOST.fullmatch(request.headers.get("host", ""))
-    return named is not None and is_loopback(named["v6"] or named["name"])
 
 
 def _summary(flow: Flow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flowrunner.cli.commands import checking, importing, reference, run
+from flowrunner.cli.commands import checking, dead_letters, importing, reference, run
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
@@ -31,6 +31,7 @@ app.command()(checking.graph)
 app.command()(reference.nodes)
 app.command()(reference.schema)
 app.add_typer(importing.app, name="import")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(run.demo)
 
 

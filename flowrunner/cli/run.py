@@ -18,7 +18,8 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from flowrunner import log as logging
-from flowrunner.admin.app import create_app, is_loopback
+from flowrunner.admin.app import create_app
+from flowrunner.admin.guard import is_loopback
 from flowrunner.admin.process import Process
 from flowrunner.admin.server import listen, serve
 from flowrunner.cli.exits import EX_CONFIG, complain
@@ -26,6 +27,7 @@ from flowrunner.clock import Clock, SystemClock
 from flowrunner.context import Logger
 from flowrunner.diagnostics import render_text
 from flowrunner.message import NANOSECONDS
+from flowrunner.runtime.letter_table import Caps
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
@@ -77,6 +79,9 @@ class Running:
             journal_max_bytes=settings.journal_max_bytes,
             journal_retention=settings.journal_retention,
             checkpoint_every=settings.checkpoint_every / NANOSECONDS,
+            dead_letters=Caps(
+                bytes=settings.dead_letters_max_bytes, retention=settings.dead_letters_retention
+            ),
             instance=settings.instance,
         )
         self.supervisor = Supervisor(flow_settings, clock, log)

@@ -62,7 +62,8 @@ class Selection(msgspec.Struct, frozen=True):
     """A part of the reason."""
     since: int | None = None
     after: int = 0
-    """Letters with greater numbers only."""
+    before: int | None = None
+    """Letters with numbers between these only."""
     wanted: bool = False
     """Only those that are to be replayed."""
     newest: bool = False
@@ -200,6 +201,7 @@ def _conditions(chosen: Selection) -> tuple[str, list[object]]:
         conditions.append(f"id IN ({', '.join('?' * len(chosen.numbers))})")
         values += chosen.numbers
     for condition, value in (
+        ("id < ?", chosen.before),
         ("node = ?", chosen.node),
         ("instr(reason, ?) > 0", chosen.reason),
         ("created >= ?", chosen.since),

@@ -131,13 +131,17 @@ class SourceTask:
         self.node = node
         self.context = context
         self.finished = False
+        self._opened = _Opened(node)
         self._on_finished = on_finished
+
+    @property
+    def open(self) -> bool:
+        """Whether the source is open: between its ``open`` and its ``close``."""
+        return self._opened.open
 
     async def run(self) -> None:
         """Run the source until cancelled or until it says that there will be no more."""
-        await keep_running(
-            _Opened(self.node), self.context, {"flow": self.context.flow, "node": self.context.node}
-        )
+        await keep_running(self._opened, self.context, {"flow": self.context.flow, "node": self.context.node})
         self.finished = True
         self.context.report("stopped", "no more input")
         self._on_finished()
@@ -147,6 +151,7 @@ class _Opened:
     """A source between its ``open`` and ``close``."""
 
     def __init__(self, node: Source[Any]) -> None:
+        self.open = False
         self._node = node
         self._context = node.context
 
@@ -156,8 +161,10 @@ class _Opened:
             await self._node.open()
             if self._context.status == "starting":
                 self._context.report("running")
+            self.open = True
             await self._node.run()
         finally:
+            self.open = False
             await self._node.close()
 
 

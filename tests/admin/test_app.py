@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.admin.app import is_loopback
+from flowrunner.admin.guard import is_loopback
 from flowrunner.admin.page import ASSETS
 from flowrunner.diagnostics import Diagnostic
 from tests.admin.harness import admin, graph

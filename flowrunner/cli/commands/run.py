@@ -45,6 +45,20 @@ def run(
             metavar="TIME", show_default=False, help="How long processed records are kept. [default: 24h]"
         ),
     ] = None,
+    dead_letters_max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            show_default=False,
+            help="What the dead letters of one flow may take. [default: 64MiB]",
+        ),
+    ] = None,
+    dead_letters_retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", show_default=False, help="How long dead letters are kept. [default: 30d]"
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         str | None,
         typer.Option(metavar="TIME", show_default=False, help="Time between two checkpoints. [default: 10s]"),
@@ -83,6 +97,8 @@ def run(
         "log_level": log_level,
         "journal_max_bytes": journal_max_bytes,
         "journal_retention": journal_retention,
+        "dead_letters_max_bytes": dead_letters_max_bytes,
+        "dead_letters_retention": dead_letters_retention,
         "checkpoint_every": checkpoint_every,
         "shutdown_grace": shutdown_grace,
         "reload_poll": reload_poll,
