@@ -21,6 +21,7 @@ from flowrunner.runtime.ledger import Ledger, ledger
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.replays import Replays
 from flowrunner.runtime.restore import restore
+from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
 
@@ -43,6 +44,7 @@ class FlowRunner:
         self._clock = clock
         self._log = log
         self._stop = asyncio.Event()
+        self._secrecy = Secrecy(graph)
         self._drain_seconds = 0.0
         self._drain_backlog = True
         self._retired = Counters()
@@ -196,6 +198,7 @@ class FlowRunner:
 
     def _failed(self, context: Context, message: Message, reason: str) -> Message | None:
         """Decide where a failed message goes: the port ``errors``, or as ``on_error`` says."""
+        reason = self._secrecy.mask(reason)
         if "errors" in context.wired:
             return message.replace(meta={**message.meta, "error": reason, "error_node": context.node})
         policy = self.graph.nodes[context.node].config.on_error
