@@ -79,6 +79,10 @@ def plan(seed: int) -> Iterator[Planned]:
 
 @_disturbance("flowrunner: kill -9", "flowrunner", weight=3, longest=2)
 async def _kill(plant: Plant, seconds: float) -> None:
+    process = plant.flowrunner.process
+    assert process is not None
+    if process.poll() is not None:
+        raise AssertionError(f"it had ended by itself with {process.returncode}")
     plant.flowrunner.kill()
     await asyncio.sleep(seconds)
     await plant.start()

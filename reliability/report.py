@@ -17,8 +17,9 @@ from reliability.watch import Footprint, Watched
 LAG_LIMIT = 0.1
 """Seconds that the event loop may be late, in 99 of 100 looks."""
 MEMORY_SLACK = 1.5
-"""Resident memory after, as a multiple of that before, that is still a return to the base line."""
-DESCRIPTOR_SLACK = 4
+"""Resident memory after a fault, as a multiple of that before all, that is still a return to the base line."""
+SLACK = 6
+"""Descriptors and threads above the base line that are still a return to it: idle connections, a busy pool."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Run:
     account: Account
     seen: Watched
     before: Footprint
-    after: Footprint
+    after: Sequence[Footprint]
+    """After each fault, once all was well again; the last one at the end."""
     failures: Sequence[str]
     """What went wrong while it ran."""
 
@@ -51,12 +53,13 @@ def broken(run: Run) -> list[str]:
     found = [*run.failures, *run.account.problems, *run.seen.silent, *run.seen.unbalanced]
     if lag > LAG_LIMIT:
         found.append(f"the event loop was late by {lag * 1000:.0f} ms (99th percentile)")
-    if run.after.rss > run.before.rss * MEMORY_SLACK:
-        found.append("resident memory has not returned to its base line")
-    if run.after.descriptors > run.before.descriptors + DESCRIPTOR_SLACK:
-        found.append("descriptors have not returned to their base line")
-    if run.after.threads > run.before.threads + DESCRIPTOR_SLACK:
-        found.append("threads have not returned to their base line")
+    limit = run.before.rss * MEMORY_SLACK
+    if any(each.rss > limit for each in run.after):
+        found.append("resident memory did not return to its base line after each fault")
+    if any(each.descriptors > run.before.descriptors + SLACK for each in run.after):
+        found.append("descriptors did not return to their base line after each fault")
+    if any(each.threads > run.before.threads + SLACK for each in run.after):
+        found.append("threads did not return to their base line after each fault")
     if run.seen.tracebacks:
         found.append(f"{run.seen.tracebacks} tracebacks in the log")
     if not run.account.journaled or not run.seen.looks:
@@ -107,7 +110,8 @@ def _message_rows(account: Account) -> list[tuple[str, str]]:
 
 
 def _process_rows(run: Run) -> list[tuple[str, str]]:
-    seen, before, after = run.seen, run.before, run.after
+    seen, before, last = run.seen, run.before, run.after[-1]
+    most = max(each.descriptors for each in run.after), max(each.threads for each in run.after)
     return [
         ("looks at `/livez`, the books and the lag", str(seen.looks)),
         ("`/livez` without an answer", str(len(seen.silent))),
@@ -115,9 +119,12 @@ def _process_rows(run: Run) -> list[tuple[str, str]]:
         ("event-loop lag, median", f"{percentile(seen.lags, 0.5) * 1000:.1f} ms"),
         ("event-loop lag, 99th percentile", f"{percentile(seen.lags, 0.99) * 1000:.1f} ms"),
         ("event-loop lag, most", f"{max(seen.lags, default=0.0) * 1000:.0f} ms"),
-        ("resident memory before, after, most", _memory(before.rss, after.rss, seen.rss_most)),
-        ("descriptors before, after", f"{before.descriptors}, {after.descriptors}"),
-        ("threads before, after", f"{before.threads}, {after.threads}"),
+        ("resident memory before, after, most at any time", _memory(before.rss, last.rss, seen.rss_most)),
+        (
+            "descriptors before, after, most after a fault",
+            f"{before.descriptors}, {last.descriptors}, {most[0]}",
+        ),
+        ("threads before, after, most after a fault", f"{before.threads}, {last.threads}, {most[1]}"),
     ]
 
 

@@ -22,7 +22,7 @@ from reliability.disturbances import DISTURBANCES, Planned, plan
 from reliability.evidence import account
 from reliability.plant import Plant, running
 from reliability.report import Run, broken, render
-from reliability.watch import Watched, footprint, watch
+from reliability.watch import Footprint, Watched, footprint, watch
 
 RATE = 60.0
 """Messages a second."""
@@ -38,6 +38,7 @@ class _Course:
     kinds: Counter[str] = field(default_factory=Counter)
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
 
 
 async def soak(folder: Path, seconds: float, seed: int) -> Run:
@@ -52,7 +53,7 @@ async def soak(folder: Path, seconds: float, seed: int) -> Run:
         before = footprint(plant)
         await _disturb(plant, began + seconds, seed, course)
         await asyncio.sleep(WARM_UP)
-        after = footprint(plant)
+        course.footprints.append(footprint(plant))
         await _end(publishing)
         try:
             await plant.settled()
@@ -74,7 +75,7 @@ async def soak(folder: Path, seconds: float, seed: int) -> Run:
         account=await account(plant),
         seen=seen,
         before=before,
-        after=after,
+        after=course.footprints,
         failures=course.failures,
     )
 
@@ -93,21 +94,40 @@ async def _disturb(plant: Plant, until: float, seed: int, course: _Course) -> No
         try:
             await _bring(plant, group)
             seconds = await plant.fresh()
-        except AssertionError as error:
-            course.failures.append(f"{' and '.join(item.kind for item in group)}: {error}")
+        except Exception as error:
+            course.failures.append(f"{_named(group)}: {type(error).__name__}: {error}")
+            _say(course.failures[-1])
+            await _revive(plant, course)
         else:
             if len(group) == 1:
                 course.recoveries[group[0].kind].append(seconds)
-            _say(
-                f"{' + '.join(f'{item.kind} ({item.seconds} s)' for item in group)}: well after {seconds:.1f} s"
-            )
+            _say(f"{_named(group)}: well after {seconds:.1f} s")
         await asyncio.sleep(_BETWEEN)
+        course.footprints.append(footprint(plant))
 
 
 async def _bring(plant: Plant, group: Sequence[Planned]) -> None:
-    """Bring faults that overlap: each begins in the middle of the one before."""
+    """Bring faults that overlap: each begins in the middle of the one before, and all of them end."""
     starts = itertools.accumulate((item.seconds / 2 for item in group[:-1]), initial=0.0)
-    await asyncio.gather(*(_later(plant, item, start) for item, start in zip(group, starts, strict=True)))
+    ends = await asyncio.gather(
+        *(_later(plant, item, start) for item, start in zip(group, starts, strict=True)),
+        return_exceptions=True,
+    )
+    for error in ends:
+        if error is not None:
+            raise error
+
+
+async def _revive(plant: Plant, course: _Course) -> None:
+    """Start flowrunner again if it has ended by itself, so that the run can go on."""
+    process = plant.flowrunner.process
+    if process is None or process.poll() is not None:
+        course.failures.append(f"it had ended with {process.returncode if process else None}")
+        await plant.start()
+
+
+def _named(group: Sequence[Planned]) -> str:
+    return " + ".join(f"{item.kind} ({item.seconds} s)" for item in group)
 
 
 async def _later(plant: Plant, item: Planned, seconds: float) -> None:
