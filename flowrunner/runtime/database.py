@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,8 @@ _SURROUNDINGS = frozenset(
     }
 )
 """Errors that say nothing about what is in the file. All others do: we only use statements that work."""
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a file may raise: SQLite quotes damaged text in its messages, which are then no text either."""
 UNFINISHED = ".new"
 """The suffix of a file that is being made."""
 SET_ASIDE = ".corrupt"
@@ -109,6 +112,8 @@ class Damaged(sqlite3.DatabaseError):
 
 def is_damage(error: BaseException) -> bool:
     """Return whether the file itself is broken, as opposed to a disk that is full, slow or read-only."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
         return False
     # Without a code it is the module's own: text that is no text.
@@ -183,6 +188,17 @@ def drop_set_aside(directory: Path) -> list[Path]:
     for path in dropped:
         remove(path)
     return dropped
+
+
+def lock(directory: Path) -> int:
+    """Take a directory for this process; return the descriptor that holds it until it is closed."""
+    held = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise FlowrunnerError(f"the journal {directory} is in use by another process") from None
+    return held
 
 
 def sync_directory(path: Path) -> None:

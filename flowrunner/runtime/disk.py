@@ -103,16 +103,17 @@ class DiskJournal:
 
     async def open(self) -> None:
         """Recover what was committed. Raises ``OSError`` when the disk does not answer."""
-        self._worker = Worker("journal")
+        worker = Worker("journal")
         try:
-            recovered = await self._worker.call(self._spool.open)
+            recovered = await worker.call(self._spool.open)
         except BaseException as error:
-            self._worker.call(self._spool.close)
-            self._worker.stop()
-            self._worker = None
+            if isinstance(error, asyncio.CancelledError):
+                worker.call(self._spool.close)  # the files are still being opened
+            worker.stop()
             if isinstance(error, sqlite3.Error):
                 raise database.as_disk_error(error) from error
             raise
+        self._worker = worker
         self._cursors, self.last = recovered.cursors, recovered.last
         self._committed = recovered.following - 1
         self._stamper.at_least(recovered.clock)
@@ -128,11 +129,7 @@ class DiskJournal:
         check_sizes(records, size, self._max_bytes)
         self._check_room(size)
         group = self._group
-        group.runs += runs
-        group.count += len(records)
-        group.bytes += size
-        if runs:
-            group.clock = min(group.clock, runs[0][0][0].clock)
+        group.add(runs, size)
         if packed is not None:
             group.cursors[node] = packed
         self.pending += len(records)
@@ -272,12 +269,13 @@ class DiskJournal:
         for future in futures + waiting.futures:
             if not future.done():
                 future.set_exception(copy.copy(error))
-        if self._retry is None and self._worker is not None:
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._worker is not None:
             self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._try_again)
 
     def _try_again(self) -> None:
-        """Commit nothing, to see whether the disk can be written again: a source may be waiting to be told."""
-        self._retry = None
+        """Commit nothing, when nobody has tried for a while, to see whether the disk can be written again."""
         if self._failure is not None:
             self.append("", []).add_done_callback(lambda done: done.cancelled() or done.exception())
 

@@ -54,6 +54,14 @@ class Group:
         self.clock = NEVER
         """Flow clock of the first entry."""
 
+    def add(self, runs: list[Run], size: int) -> None:
+        """Add entries that take ``size`` bytes encoded."""
+        self.runs += runs
+        self.count += sum([len(entries) for entries, _ in runs])
+        self.bytes += size
+        if runs:
+            self.clock = min(self.clock, runs[0][0][0].clock)
+
 
 class TooLargeError(FlowrunnerError):
     """A record is larger than the whole journal may be: no waiting helps."""

@@ -207,10 +207,10 @@ def _checksum(batch: Batch) -> int:
 
 def _intact(row: tuple[Any, ...]) -> Batch | None:
     """Return the batch of a row of ``first, last, clock, data, crc``; ``None`` when it is not what was written."""
-    *numbers, data, crc = row
-    if type(data) is not bytes or any(type(number) is not int for number in numbers):
+    first, last, clock, data, crc = row
+    if type(data) is not bytes or any(type(number) is not int for number in (first, last, clock)):
         return None
-    batch = Batch(*numbers, data)
+    batch = Batch(first, last, clock, data)
     return batch if _checksum(batch) == crc else None
 
 

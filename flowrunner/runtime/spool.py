@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import sqlite3
@@ -13,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from flowrunner.context import Logger
-from flowrunner.errors import FlowrunnerError
 from flowrunner.runtime import database
 from flowrunner.runtime.mark import Mark
 from flowrunner.runtime.segment import Batch, Segment
@@ -81,7 +79,7 @@ class Spool:
         Raises ``FlowrunnerError`` when another process has the directory or wrote a newer format.
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._take_lock()
+        self._lock = database.lock(self._directory)
         try:
             following = max(self._scan(), self._mark.open() + 1)
             self._drop_set_aside()
@@ -114,7 +112,7 @@ class Spool:
             try:
                 end = min(upto, self._end(segment))
                 found = self._use(segment).read(after, end, max_entries, max_bytes)
-            except (sqlite3.Error, FileNotFoundError) as error:
+            except (*database.ERRORS, FileNotFoundError) as error:
                 if not _is_lost(error):
                     raise
                 self._lose(segment, error)
@@ -151,15 +149,6 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
-    def _take_lock(self) -> None:
-        self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = -1
-            raise FlowrunnerError(f"the journal {self._directory} is in use by another process") from None
-
     def _scan(self) -> int:
         """Fill the list of segments; return a number greater than all that are known to have been given."""
         following = 1
@@ -171,7 +160,7 @@ class Spool:
             following = max(following, segment.first)
             try:
                 self._examine(segment)
-            except sqlite3.Error as error:
+            except database.ERRORS as error:
                 if not database.is_damage(error):
                     raise
                 self._lose(segment, error)
@@ -206,7 +195,7 @@ class Spool:
             if segment.last > self._released:
                 try:
                     return self._use(segment).clock_at(self._released + 1)
-                except (sqlite3.Error, OSError):
+                except (*database.ERRORS, OSError):
                     return 0  # the reader finds out what is wrong with the file
         return 0
 
@@ -226,7 +215,7 @@ class Spool:
             self._rotate(following)
         try:
             self._segments[-1].insert(batches, cursors, now, self._cursors)
-        except (sqlite3.Error, FileNotFoundError) as error:
+        except (*database.ERRORS, FileNotFoundError) as error:
             if not _is_lost(error) and not self._is_protected(error):
                 raise
             # The reader decides how much of the broken file can still be read.
