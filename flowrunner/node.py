@@ -123,6 +123,9 @@ class Transform[C: NodeOptions](Node[C]):
     does all of its own counting.
     """
 
+    state_version: ClassVar[int] = 1
+    """The form of what ``snapshot`` returns: raised when it changes, while ``upgrade`` reads the older forms."""
+
     def on_message(self, message: Message) -> Iterable[Message] | None:
         """Return what becomes of one message; nothing means that it was filtered out.
 
@@ -186,12 +189,27 @@ class Transform[C: NodeOptions](Node[C]):
         return all(getattr(old, name) == value for name, value in new if name not in ENGINE_OPTIONS)
 
     def snapshot(self) -> Any:
-        """Return the node's state as msgpack-able values (timers are saved by the engine)."""
+        """Return the node's state as msgpack-able values, ``None`` for none. The engine saves timers itself.
+
+        A state that may become large is yielded in pieces of a few hundred keys: other flows go on in between.
+        """
         return None
 
     def restore(self, state: Any) -> None:
-        """Take up a state that ``snapshot`` returned, read back from msgpack: tuples have become lists."""
+        """Take up a state that ``snapshot`` returned, read back from msgpack: tuples have become lists.
+
+        Called once for each piece of a state that was yielded, in order. Whatever it raises refuses the state:
+        a new node then starts empty, and what the old one held is counted as dropped.
+        """
         del state
+
+    def upgrade(self, state: Any, version: int) -> Any:
+        """Return a state, or a piece of one, that ``version`` of the type has saved in the form of this version.
+
+        Raises when it cannot be read: the state is then refused.
+        """
+        del state
+        raise ValueError(f"a state of version {version} cannot be read, only of {self.state_version}")
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -8,34 +8,55 @@ the journal position and the states are committed together: that is where a rest
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
-
-import msgspec
 
 from flowrunner.clock import Clock
 from flowrunner.context import Logger
 from flowrunner.counters import Counters
 from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS
-from flowrunner.node import Transform
 from flowrunner.runtime.assemble import Assembly, StageTask
+from flowrunner.runtime.books import dump_counters
 from flowrunner.runtime.channel import Marker
 from flowrunner.runtime.dead_letters import DeadLetter
 from flowrunner.runtime.journal import Journal
 from flowrunner.runtime.ledger import kept_out
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
+from flowrunner.runtime.state import Chunks, dump_state
 from flowrunner.runtime.store import Checkpoint, Store
-from flowrunner.timers import Timers
 
 EARLY_FLUSH = 256
 """Dead letters that wait for their checkpoint at the most: a sink that stalls keeps checkpoints waiting too."""
+MOST_UNSAVED = 1024
+"""Dead letters in memory at which the pump stops; what is under way behind it may still add to them."""
 DISK_PAUSE = 5.0
 """Seconds between two attempts to store dead letters on a disk that failed."""
 RETIRED = ""
 """The key under which the counters of nodes that are no longer in the flow are kept; not a valid node id."""
+
+
+class _Cut:
+    """What has come in for one checkpoint. The parts of one that was given up do not get into the next."""
+
+    def __init__(self, number: int, tasks: Iterable[str]) -> None:
+        self.number = number
+        self.position = (0, 0)
+        self.states: dict[str, Chunks] = {}
+        self.versions: dict[str, int] = {}
+        self.counters: dict[str, Any] = {}
+        self.problem: str | None = None
+        """Why it cannot be saved."""
+        self.complete = asyncio.Event()
+        self._missing = set(tasks)
+
+    def answer(self, task: str) -> None:
+        """Note that a task has handed in its part."""
+        self._missing.discard(task)
+        if not self._missing:
+            self.complete.set()
 
 
 class Checkpointer:
@@ -67,12 +88,8 @@ class Checkpointer:
         self._retired = retired
         self._saving = asyncio.Lock()
         self._many = asyncio.Event()
-        self._number = 0
-        self._missing: set[str] = set()
-        self._complete = asyncio.Event()
-        self._states: dict[str, bytes] = {}
-        self._counters: dict[str, Any] = {}
-        self._position = (0, 0)
+        self._saved = asyncio.Event()
+        self._cut = _Cut(0, ())
 
     async def run(self, every: float) -> None:
         """Take a checkpoint every ``every`` seconds in which something happened."""
@@ -87,6 +104,12 @@ class Checkpointer:
         if len(self.dead_letters) >= EARLY_FLUSH:
             self._many.set()
 
+    async def room(self) -> None:
+        """Return when few dead letters wait for the disk: the pump stops, rather than that they fill the memory."""
+        while len(self.dead_letters) >= MOST_UNSAVED:
+            self._saved.clear()
+            await self._saved.wait()
+
     async def save_dead_letters(self) -> None:
         """Save dead letters whenever many have gathered, until cancelled."""
         while True:
@@ -99,19 +122,21 @@ class Checkpointer:
     async def take(self) -> None:
         """Send a marker through the flow and commit what comes back; waits as long as a sink does."""
         started = self._clock.monotonic()
-        self._number += 1
-        self._states, self._counters = {}, {}
-        self._missing = {"", *self._assembly.sinks, *(stage.name for stage in self._assembly.stages)}
-        self._complete.clear()
-        self._pump.want_marker(self._number)
-        await self._complete.wait()
-        position, clock = self._position
+        tasks = ["", *self._assembly.sinks, *(stage.name for stage in self._assembly.stages)]
+        cut = self._cut = _Cut(self._cut.number + 1, tasks)
+        self._pump.want_marker(cut.number)
+        await cut.complete.wait()
+        if cut.problem is not None:
+            self._failed(cut.problem)
+            return
+        position, clock = cut.position
         checkpoint = Checkpoint(
             position=position,
             clock=clock,
-            states=self._states,
+            states=cut.states,
+            versions=cut.versions,
             definitions=dict(self._assembly.graph.definitions),
-            counters=self._counters,
+            counters=cut.counters,
             created=self._clock.now(),
         )
         releasable = await self._save(partial(self._store.save, checkpoint))
@@ -132,46 +157,54 @@ class Checkpointer:
                 self.dead_letters[:0] = letters
                 if not isinstance(error, OSError | JournalFull):
                     raise
-                self.error = str(error)
-                self._log.error("checkpoint failed", flow=self._assembly.graph.name, error=self.error)
+                self._failed(str(error))
                 return None
             self.error = None
+            self._saved.set()
             return saved
+
+    def _failed(self, error: str) -> None:
+        self.error = error
+        self._log.error("checkpoint failed", flow=self._assembly.graph.name, error=error)
 
     @property
     def age(self) -> float:
         """Seconds since the last checkpoint was committed."""
         return max(0.0, (self._clock.now() - self.saved_at) / NANOSECONDS)
 
-    def pump_passed(self, marker: Marker) -> None:
-        """Hand in the pump's position and the nodes that it runs."""
-        del marker
-        self._position = (self._pump.position, self._pump.clock)
-        self._counters[RETIRED] = dump_counters(self._retired)
+    async def pump_passed(self, marker: Marker) -> None:
+        """Hand in the pump's position and the nodes that it runs; the pump waits meanwhile."""
+        cut = self._cut
+        if marker.checkpoint != cut.number:
+            return
+        cut.position = (self._pump.position, self._pump.clock)
+        cut.counters[RETIRED] = dump_counters(self._retired)
         for name, intake in self._assembly.intakes.items():
             counters = dump_counters(intake.counters)
             counters["source"] = self._pump.pumped.get(name, 0)
             counters["received"] = counters["source"] + kept_out(intake.counters)
-            self._counters[name] = counters
-        self._hand_in("", self._assembly.pumped.steps)
+            cut.counters[name] = counters
+        await self._hand_in(cut, "", self._assembly.pumped.steps)
 
-    def stage_passed(self, stage: StageTask, marker: Marker) -> None:
-        """Hand in the nodes of a stage."""
-        if marker.checkpoint == self._number:
-            self._hand_in(stage.name, stage.stage.steps)
+    async def stage_passed(self, stage: StageTask, marker: Marker) -> None:
+        """Hand in the nodes of a stage, which waits meanwhile."""
+        if marker.checkpoint == self._cut.number:
+            await self._hand_in(self._cut, stage.name, stage.stage.steps)
 
     def sink_passed(self, name: str, marker: Marker) -> None:
         """Hand in a sink's word that all before the marker is done."""
-        if marker.checkpoint == self._number:
-            self._counters[name] = self._counters_of(name) | self._assembly.sinks[name].snapshot()
-            self._answer(name)
+        if marker.checkpoint == self._cut.number:
+            self._cut.counters[name] = self._counters_of(name) | self._assembly.sinks[name].snapshot()
+            self._cut.answer(name)
 
-    def _hand_in(self, task: str, steps: Iterable[Step]) -> None:
+    async def _hand_in(self, cut: _Cut, task: str, steps: Sequence[Step]) -> None:
         for step in steps:
+            # Before any state: what channels drop while the states are written down lies behind the marker.
             name = step.outlet.context.node
-            self._states[name] = dump_state(step.node, step.timers)
-            self._counters[name] = self._counters_of(name)
-        self._answer(task)
+            cut.counters[name] = self._counters_of(name)
+        for step in steps:
+            await _hand_in_state(cut, step)
+        cut.answer(task)
 
     def _counters_of(self, name: str) -> dict[str, Any]:
         """Return a node's counters at the marker: without what its channels have dropped behind it."""
@@ -182,45 +215,12 @@ class Checkpointer:
             values["dropped"]["buffer_full"] -= behind
         return values
 
-    def _answer(self, task: str) -> None:
-        self._missing.discard(task)
-        if not self._missing:
-            self._complete.set()
 
-
-def dump_state(node: Transform[Any], timers: Timers) -> bytes:
-    """Return a transform's state and timers as msgpack."""
-    return msgspec.msgpack.encode([node.snapshot(), timers.snapshot()])
-
-
-def load_state(node: Transform[Any], timers: Timers, data: bytes) -> None:
-    """Give a transform the state and timers that :func:`dump_state` returned."""
-    state, saved = msgspec.msgpack.decode(data)
-    node.restore(state)
-    timers.restore(saved)
-
-
-def dump_counters(counters: Counters) -> dict[str, Any]:
-    """Return the counters as plain values that do not change any more."""
-    values = {name: getattr(counters, name) for name in Counters.__slots__}
-    return values | {"dropped": dict(counters.dropped), "emitted": dict(counters.emitted)}
-
-
-def load_counters(counters: Counters, values: dict[str, Any]) -> None:
-    """Set counters to what :func:`dump_counters` returned."""
-    for name in Counters.__slots__:
-        if name in values:
-            setattr(counters, name, values[name])
-
-
-def retire(retired: Counters, values: dict[str, Any]) -> None:
-    """Add the counters of a node that is gone to ``retired``; what it held is lost with it, and counted."""
-    if "source" in values:
-        retired.received += values["received"]
-    retired.created += values["created"] + values["copied"]
-    for name in ("filtered", "aggregated", "written", "dead_lettered", "errors"):
-        setattr(retired, name, getattr(retired, name) + values[name])
-    for reason, count in values["dropped"].items():
-        retired.drop(reason, count)
-    if values["held"]:
-        retired.drop("reload", values["held"])
+async def _hand_in_state(cut: _Cut, step: Step) -> None:
+    name = step.outlet.context.node
+    try:
+        cut.states[name] = await dump_state(step.node, step.timers)
+        cut.versions[name] = step.node.state_version
+    except Exception as error:
+        # A bug of the node type. The flow goes on, and the journal keeps what no checkpoint covers.
+        cut.problem = f"the state of node `{name}` cannot be saved: {type(error).__name__}: {error}"

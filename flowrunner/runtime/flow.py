@@ -20,7 +20,7 @@ from flowrunner.runtime.journal import Entry
 from flowrunner.runtime.ledger import Ledger, ledger
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.replays import Replays
-from flowrunner.runtime.restore import restore
+from flowrunner.runtime.restore import keep_refused, restore, tell_damage
 from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
@@ -69,6 +69,7 @@ class FlowRunner:
             next_due=self._next_due,
             on_marker=lambda marker: self.checkpointer.pump_passed(marker),
             on_orphans=self._orphaned,
+            room=lambda: self.checkpointer.room(),
             on_lost=self._lost,
             on_replays=lambda entries: self.replays.deliver(entries),
         )
@@ -119,13 +120,22 @@ class FlowRunner:
     async def _resume(self) -> None:
         """Begin where the last checkpoint ended."""
         checkpoint = await self.store.load()
-        if checkpoint is not None:
-            restore(checkpoint, self.assembly, self.pump, self._retired, self._log)
+        tell_damage(self._storage, checkpoint, self.graph.name, self._log)
+        if checkpoint is None:
+            self.pump.position = max(0, self.journal.first - 1)
+        else:
+            if await restore(checkpoint, self.assembly, self.pump, self._retired, self._log):
+                await keep_refused(self.store, self.graph.name, self._log)
             self._storage.clock.at_least(checkpoint.clock)
             self.journal.tick(checkpoint.clock)
             self.journal.release(checkpoint.position)
         self.pump.recovered = self.journal.end + self.journal.pending
         self.journal.on_commit = self.pump.wake
+
+    def be_careful(self, until: int) -> None:
+        """Take messages one by one up to a journal position, since one of them has crashed a node."""
+        for stage in (self.assembly.pumped, *(task.stage for task in self.assembly.stages)):
+            stage.careful_until = until
 
     def _start(self, tasks: _Tasks) -> None:
         parts = self.assembly
@@ -137,12 +147,12 @@ class FlowRunner:
             tasks.start(self._run_stage(stage), f"stage {stage.name}")
         tasks.start(self.pump.run(), "pump")
         tasks.start(self.checkpointer.run(self._settings.checkpoint_every), "checkpoints")
-        tasks.start(self.checkpointer.save_dead_letters(), "checkpoints: dead letters")
+        tasks.start(self.checkpointer.save_dead_letters(), "dead letters")
         for name, source in parts.sources.items():
             tasks.start(source.run(), f"source {name}")
         tasks.start(self.replays.run(), f"source {REPLAYED}")
         for step in parts.steps.values():
-            step.outlet.context.report("running")
+            step.outlet.context.report("running", step.outlet.context.reason)
         self.ready.set()
 
     async def _drain(self, tasks: _Tasks) -> None:
@@ -165,7 +175,7 @@ class FlowRunner:
         while True:
             taken = await stage.inbox.take()
             if isinstance(taken, Marker):
-                self.checkpointer.stage_passed(stage, taken)
+                await self.checkpointer.stage_passed(stage, taken)
                 stage.ends.mark(taken)
                 continue
             batches, step, clock = taken

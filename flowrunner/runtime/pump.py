@@ -7,7 +7,7 @@ record being processed; when it has caught up, it follows the wall clock from ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from flowrunner.clock import NEVER, FlowClock
 from flowrunner.context import Context
@@ -33,8 +33,9 @@ class Pump:
         ends: Ends,
         *,
         next_due: Callable[[], int],
-        on_marker: Callable[[Marker], None],
+        on_marker: Callable[[Marker], Awaitable[None]],
         on_orphans: Callable[[Sequence[Entry]], None],
+        room: Callable[[], Awaitable[None]],
         on_lost: Callable[[int], None],
         on_replays: Callable[[Sequence[Entry]], None],
     ) -> None:
@@ -49,10 +50,6 @@ class Pump:
         self.lost = 0
         """Records that came in since the flow was started and that the journal cannot give back."""
         self.caught_up = False
-        self.careful_until = 0
-        """Up to this position records are taken one by one, to find the one that crashes a node."""
-        self.poisoned: dict[int, str] = {}
-        """Journal positions that crashed a node, and how: they are dead-lettered instead of processed."""
         self._journal = journal
         self._flow_clock = clock
         self._sources = sources
@@ -62,6 +59,7 @@ class Pump:
         self._next_due = next_due
         self._on_marker = on_marker
         self._on_orphans = on_orphans
+        self._room = room
         self._on_lost = on_lost
         self._on_replays = on_replays
         self._step = 0
@@ -86,7 +84,7 @@ class Pump:
         while True:
             self._woken = False
             if self._marker is not None:
-                self._mark(self._marker)
+                await self._mark(self._marker)
             try:
                 entries = await self._read()
             except OSError:
@@ -105,8 +103,7 @@ class Pump:
 
     async def _read(self) -> Sequence[Entry]:
         """Return the next records; pass over those that are lost."""
-        limit = 1 if self.position < self.careful_until else SLICE
-        entries = await self._journal.read(self.position, limit)
+        entries = await self._journal.read(self.position, SLICE)
         following = entries[0].seq if entries else self._journal.end + 1
         if following > self.position + 1:
             self._pass_over(following - 1)
@@ -163,6 +160,7 @@ class Pump:
         await self._stage.advance(self.clock)
         self._ends.flush(self._step, self.clock)
         await self._ends.room()
+        await self._room()
 
     def _now(self) -> int:
         """Return how far the flow clock may go: with the data while a source replays the past, else with the wall.
@@ -179,11 +177,11 @@ class Pump:
         """Return whether the flow clock moves with the data only."""
         return any(source.node.drives_clock and not source.finished for source in self._sources.values())
 
-    def _mark(self, checkpoint: int) -> None:
+    async def _mark(self, checkpoint: int) -> None:
         self._marker = None
         self._marked = self._step
         marker = Marker(checkpoint, self._step, self.clock)
-        self._on_marker(marker)
+        await self._on_marker(marker)
         self._ends.mark(marker)
 
     async def _wait(self) -> None:
@@ -219,14 +217,12 @@ class Pump:
         if source is None:
             self._on_orphans(entries)
             return
-        context, decode, poisoned = source.context, source.node.decode, self.poisoned
+        context, decode = source.context, source.node.decode
         self.count(context, entries)
         out: list[Message] = []
         for entry in entries:
             meta = entry.meta or NO_META
             try:
-                if poisoned and entry.seq in poisoned:
-                    raise MessageError(poisoned[entry.seq])
                 payload = decode(entry.data)
             except MessageError as error:
                 raw = entry.data.decode("utf-8", "backslashreplace")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +17,14 @@ from flowrunner.context import Context
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Message
 from flowrunner.node import Transform
+from flowrunner.runtime.careful import take_one_by_one
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
+from flowrunner.runtime.state import PATIENCE_NS
 
 SLICE = 1024
 """Messages that a transform is given at once: what it does in one go stays around a millisecond."""
-PATIENCE_NS = 2_000_000
-"""Nanoseconds after which a stage lets other tasks run."""
+AHEAD = 8 * SLICE
+"""Journal positions behind a message that crashed a node for which a stage remains careful: they come in crowds."""
 
 type OnFailure = Callable[[Context, Message, str], Message | None]
 """Decides where a failed message goes; returns what to send to the port ``errors``, if that is wired."""
@@ -133,12 +136,30 @@ class Step:
         self.counters = outlet.context.counters
         self.timers = outlet.context.timers
 
+    def part(self, batch: list[Message], position: int) -> list[Message]:
+        """Return what the node is given next: nothing when timers come before it that are to fire in slices."""
+        part = batch if position == 0 and len(batch) <= SLICE else batch[position : position + SLICE]
+        if part and self.timers.due <= part[-1].clock and self._fires_much(part[-1].clock):
+            return part[: bisect_left(part, self.timers.due, key=_clock)]
+        return part
+
+    def _fires_much(self, clock: int) -> bool:
+        """Return whether the timers due by ``clock`` may set more free than fits into one slice."""
+        return type(self.node).advance is not Transform.advance or self.timers.crowd(clock, 4 * SLICE)
+
+    def renew(self) -> None:
+        """Put a new node in the place of this one, without state and timers; the counters stay."""
+        self.timers.clear()
+        self.node = type(self.node)(self.node.config, self.outlet.context)
+
 
 class Stage:
     """The transforms of one task, in topological order."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
+        self.careful_until = 0
+        """Up to this journal position messages are taken one by one, so that one that crashes a node ends alone."""
         self._yielded = 0
 
     @property
@@ -149,22 +170,30 @@ class Stage:
     async def advance(self, clock: int) -> None:
         """Process what lies in the inboxes and fire the timers due at or before ``clock``."""
         started = self._yielded = time.perf_counter_ns()
+        careful, reached = self.careful_until > 0, 0
         for step in self.steps:
             batch = step.inbox.take()
+            if careful and batch:
+                reached = max(reached, *(message.seq for message in batch))
+                await self._run_carefully(step, batch)
+                batch = []
             if batch or step.timers.due <= clock:
                 started = await self._run(step, batch, clock, started)
+        if careful and reached > self.careful_until:
+            self.careful_until = 0
 
     async def _run(self, step: Step, batch: list[Message], clock: int, started: int) -> int:
         """Run one transform on its batch, slice by slice; return when it ended (nanoseconds)."""
         counters = step.counters
         position = 0
         while True:
-            step.waiting = max(0, len(batch) - position)
-            part = batch if len(batch) <= SLICE else batch[position : position + SLICE]
-            position += SLICE
+            step.waiting = len(batch) - position
+            part = step.part(batch, position)
+            position += len(part)
+            upto = _fire_upto(part, batch, position, clock)
             try:
                 out = step.node.on_batch(part) if part else []
-                finished = position < len(batch) or step.node.advance(clock, out, SLICE)
+                finished = upto is None or step.node.advance(upto, out, SLICE)
             except Exception as error:
                 raise NodeCrashError(step.outlet.context.node, error, part) from error
             counters.received += len(part)
@@ -173,11 +202,29 @@ class Stage:
             step.outlet.settle(out)
             now = time.perf_counter_ns()
             counters.busy_ns += now - started
-            if position >= len(batch):
-                if finished:
-                    return now
-                batch = []
+            if position >= len(batch) and finished:
+                return now
             if now - self._yielded > PATIENCE_NS:
                 await asyncio.sleep(0)
                 self._yielded = now = time.perf_counter_ns()
             started = now
+
+    async def _run_carefully(self, step: Step, batch: list[Message]) -> None:
+        try:
+            poisoned = await take_one_by_one(step, batch)
+        except Exception as error:
+            # No message is to blame: a timer, or a state that cannot be taken back.
+            raise NodeCrashError(step.outlet.context.node, error, []) from error
+        if poisoned:
+            self.careful_until = max(self.careful_until, poisoned + AHEAD)
+
+
+def _fire_upto(part: Sequence[Message], batch: Sequence[Message], position: int, clock: int) -> int | None:
+    """Return up to when timers fire after ``part``: all at the end of the batch, else those that hold up the next."""
+    if position >= len(batch):
+        return clock
+    return None if part else batch[position].clock
+
+
+def _clock(message: Message) -> int:
+    return message.clock

@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from zlib import crc32
 
 import msgspec
 
-from flowrunner.runtime import database, letter_table
+from flowrunner.runtime import checkpoint_table, database, letter_table
+from flowrunner.runtime.checkpoint_table import Saved
 from flowrunner.runtime.dead_letters import Letter
 from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
 
-_FORMAT = 1
-_KEPT = 2
-_TABLES = (
-    "CREATE TABLE checkpoints (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER, crc INTEGER, head BLOB)",
-    "CREATE TABLE states (checkpoint INTEGER, node TEXT, crc INTEGER, data BLOB, PRIMARY KEY (checkpoint, node))",
-    *letter_table.TABLES,
-    f"PRAGMA user_version = {_FORMAT}",
-)
-
-
-class Saved(msgspec.Struct, frozen=True):
-    """A checkpoint as stored: an encoded head, and the states that the head was saved with."""
-
-    position: int
-    head: bytes
-    states: Mapping[str, bytes]
+REFUSED = ".refused"
+"""The suffix of the copy of a file that has a state which a node refused."""
+_TABLES = (*checkpoint_table.TABLES, *letter_table.TABLES)
+_LETTERS = ("dead_letters", "dead_letters_gone", "dead_letters_ended")
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -67,21 +55,29 @@ class StateFile:
         return self.contents()
 
     def load(self) -> Saved | None:
-        """Return the newest checkpoint that can be read; those that cannot are counted and deleted."""
-        connection = self._open()
+        """Return the newest checkpoint that can be read; when one cannot, the file is set aside and begun anew."""
         try:
-            rows = connection.execute("SELECT id FROM checkpoints ORDER BY id DESC").fetchall()
-            for (number,) in rows:
-                saved = self._read_checkpoint(connection, number)
-                if saved is not None:
-                    return saved
-                self._damaged += 1
-                self._delete_checkpoints(connection, "id = ?", number)
+            found, unreadable = checkpoint_table.read(self._open())
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise
+            found, unreadable = [], 1
+        if unreadable:
             self._begin_anew()
-        return None
+            found, _ = checkpoint_table.read(self._open())
+        return found[-1] if found else None
+
+    def keep_copy(self) -> Path | None:
+        """Copy the file as it is to beside it, in place of an earlier copy; return where to, if there is a file."""
+        if self._path is None:
+            return None
+        copy = self._path.with_name(self._path.name + REFUSED)
+        unfinished = copy.with_suffix(database.UNFINISHED)
+        database.remove(unfinished)
+        self._open().execute("VACUUM INTO ?", (str(unfinished),))
+        unfinished.replace(copy)
+        database.sync_directory(copy.parent)
+        return copy
 
     def save(
         self, checkpoint: Saved | None, letters: Sequence[Letter], *, now: int, settled: int = 0
@@ -115,9 +111,7 @@ class StateFile:
 
     def contents(self) -> Contents:
         """Return what the file is like."""
-        rows = self._open().execute("SELECT position FROM checkpoints ORDER BY id").fetchall()
-        releasable = rows[0][0] if len(rows) >= _KEPT else 0
-        return Contents(releasable, self._letters, self._damaged)
+        return Contents(checkpoint_table.releasable(self._open()), self._letters, self._damaged)
 
     def close(self) -> None:
         """Close the file."""
@@ -147,63 +141,37 @@ class StateFile:
             database.create(self._path, _TABLES)
         connection = database.connect(self._path, "journal_mode = TRUNCATE", "synchronous = FULL")
         try:
-            database.check_format(connection, self._path, _FORMAT)
+            checkpoint_table.convert(connection)
+            database.check_format(connection, self._path, checkpoint_table.FORMAT)
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _begin_anew(self) -> None:
+        """Set the file aside and go on with a new one, which gets what can be read of the old one."""
+        self._damaged += 1
         with contextlib.suppress(sqlite3.Error):
             self.close()
-        if self._path is not None and self._path.exists():
-            database.set_aside(self._path)
-        self._damaged += 1
-        self._open()
+        if self._path is None or not self._path.exists():
+            self._open()
+            return
+        aside = database.set_aside(self._path)
+        connection = self._open()
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),
+            contextlib.closing(database.connect(aside)) as damaged,
+            database.transaction(connection),
+        ):
+            checkpoint_table.rescue(damaged, connection, _LETTERS)
+        self._letters = letter_table.tally(connection)
 
     def _save(self, checkpoint: Saved | None, letters: Sequence[Letter], now: int, settled: int) -> None:
         connection = self._open()
         with database.transaction(connection):
             if checkpoint is not None:
-                self._add_checkpoint(connection, checkpoint)
+                checkpoint_table.add(connection, checkpoint)
                 letter_table.forget_gone(connection, settled)
             letter_table.add(connection, letters)
             letter_table.trim(connection, self._caps, now)
         self._letters = letter_table.tally(connection)
-
-    def _add_checkpoint(self, connection: sqlite3.Connection, checkpoint: Saved) -> None:
-        added = connection.execute(
-            "INSERT INTO checkpoints (position, crc, head) VALUES (?, ?, ?)",
-            (checkpoint.position, _crc(checkpoint), checkpoint.head),
-        ).lastrowid
-        connection.executemany(
-            "INSERT INTO states VALUES (?, ?, ?, ?)",
-            [(added, node, crc32(data), data) for node, data in checkpoint.states.items()],
-        )
-        kept = "SELECT id FROM checkpoints ORDER BY id DESC LIMIT ?"
-        self._delete_checkpoints(connection, f"id NOT IN ({kept})", _KEPT)
-
-    def _delete_checkpoints(self, connection: sqlite3.Connection, which: str, value: int) -> None:
-        connection.execute(f"DELETE FROM checkpoints WHERE {which}", (value,))  # noqa: S608  # our own words
-        connection.execute("DELETE FROM states WHERE checkpoint NOT IN (SELECT id FROM checkpoints)")
-
-    def _read_checkpoint(self, connection: sqlite3.Connection, number: int) -> Saved | None:
-        try:
-            position, crc, head = connection.execute(
-                "SELECT position, crc, head FROM checkpoints WHERE id = ?", (number,)
-            ).fetchone()
-            rows = connection.execute(
-                "SELECT node, crc, data FROM states WHERE checkpoint = ?", (number,)
-            ).fetchall()
-        except sqlite3.Error as error:
-            if not database.is_damage(error):
-                raise
-            return None
-        saved = Saved(position, head, {node: data for node, _, data in rows})
-        intact = all(crc32(data) == crc for _, crc, data in rows) and _crc(saved) == crc
-        return saved if intact else None
-
-
-def _crc(checkpoint: Saved) -> int:
-    """Return a checksum over the head and over which states belong to it."""
-    return crc32("\0".join(sorted(checkpoint.states)).encode(), crc32(checkpoint.head))

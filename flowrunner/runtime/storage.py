@@ -44,10 +44,12 @@ class Storage:
     ) -> None:
         self.delivery = delivery
         self.clock = FlowClock(clock)
-        self.journal: Journal
-        self.store: Store
+        self.damage_told = 0
+        """Damaged checkpoints and files that a person has been told of."""
         self.outboxes: Path | None = None
         """Where the outboxes of sinks are; ``None`` when nothing outlives the process."""
+        self.journal: Journal
+        self.store: Store
         if delivery == "memory":
             self.journal = MemoryJournal(
                 self.clock, clock, max_bytes=min(settings.journal_max_bytes, MEMORY_JOURNAL_BYTES)

@@ -13,9 +13,11 @@ import msgspec
 
 from flowrunner.clock import Clock
 from flowrunner.runtime import database, letter_table
+from flowrunner.runtime.checkpoint_table import Saved
 from flowrunner.runtime.dead_letters import DeadLetter, pack
 from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
-from flowrunner.runtime.statefile import Contents, Saved, StateFile
+from flowrunner.runtime.state import Chunks
+from flowrunner.runtime.statefile import Contents, StateFile
 from flowrunner.runtime.worker import Worker
 
 DEFAULT_CAPS = Caps()
@@ -27,8 +29,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     position: int
     clock: int
-    states: dict[str, bytes]
-    """State of each node, encoded, by node."""
+    states: dict[str, Chunks]
+    """State of each node that has one, encoded, by node."""
+    versions: dict[str, int]
+    """Version of each node type's state, by node; 1 where it is missing."""
     definitions: dict[str, str]
     """Hash of each node's definition, by node: whether a state still fits."""
     counters: dict[str, Any]
@@ -79,6 +83,9 @@ class Store(Protocol):
     async def end_dead_letters(self, reason: str, keys: Iterable[tuple[bytes, int]]) -> int:
         """End dead letters for good, by key and flow clock; return how many there were."""
 
+    async def keep_copy(self) -> Path | None:
+        """Copy the checkpoints to beside them, for a person; return where to, if they are on a disk."""
+
     async def close(self) -> None:
         """Close the file after the calls made so far."""
 
@@ -113,9 +120,10 @@ class DiskStore:
         self._apply(await self._call(self._file.contents))
         if saved is None:
             return None
-        position, clock, definitions, counters, created = msgspec.msgpack.decode(saved.head)
+        position, clock, definitions, counters, created, *later = msgspec.msgpack.decode(saved.head)
+        versions = later[0] if later else {}
         self._settled = clock
-        return Checkpoint(position, clock, dict(saved.states), definitions, counters, created)
+        return Checkpoint(position, clock, dict(saved.states), versions, definitions, counters, created)
 
     async def save(self, checkpoint: Checkpoint, dead_letters: Sequence[DeadLetter]) -> int:
         """Commit a checkpoint and the dead letters up to it; return what the journal may release."""
@@ -143,6 +151,10 @@ class DiskStore:
     async def end_dead_letters(self, reason: str, keys: Iterable[tuple[bytes, int]]) -> int:
         """End dead letters for good, by key and flow clock; return how many there were."""
         return await self._use(lambda connection: letter_table.end(connection, reason, keys))
+
+    async def keep_copy(self) -> Path | None:
+        """Copy the file to beside it; return where to, if there is one."""
+        return await self._call(self._file.keep_copy)
 
     async def close(self) -> None:
         """Close the file after the calls made so far."""
@@ -196,5 +208,6 @@ def _pack(checkpoint: Checkpoint) -> Saved:
         checkpoint.definitions,
         checkpoint.counters,
         checkpoint.created,
+        checkpoint.versions,
     ]
     return Saved(checkpoint.position, msgspec.msgpack.encode(head), checkpoint.states)

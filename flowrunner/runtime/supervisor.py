@@ -11,11 +11,8 @@ from flowrunner.context import Logger, Status
 from flowrunner.graph.build import Graph
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
 from flowrunner.runtime.flow import FlowRunner, FlowStoppedError
-from flowrunner.runtime.stage import NodeCrashError
+from flowrunner.runtime.stage import AHEAD, NodeCrashError
 from flowrunner.runtime.storage import FlowSettings, Storage
-
-CRASHES = 2
-"""How often a record may crash a node, taken on its own, before it is dead-lettered."""
 
 
 class Flow:
@@ -47,8 +44,6 @@ class Flow:
         self._changed = asyncio.Event()
         self._backoff = Backoff()
         self._careful_until = 0
-        self._crashes: dict[int, int] = {}
-        self._poisoned: dict[int, str] = {}
 
     async def run(self) -> None:
         """Run the flow until :meth:`stop`; come back from crashes, and change versions when asked."""
@@ -96,7 +91,7 @@ class Flow:
     async def _run_version(self) -> None:
         """Run the present version to its end, whatever that is."""
         runner = self.runner
-        runner.pump.careful_until, runner.pump.poisoned = self._careful_until, self._poisoned
+        runner.be_careful(self._careful_until)
         self._report("running")
         pause = 0.0
         try:
@@ -128,7 +123,7 @@ class Flow:
         self.graph = self.runner.graph
         self.generation += 1
         self.since = self._clock.now()
-        self._careful_until, self._crashes, self._poisoned = 0, {}, {}
+        self._careful_until = 0
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next start; a new version or the end of the process cuts it short."""
@@ -141,18 +136,13 @@ class Flow:
             return
 
     def _crashed(self, error: BaseException) -> float:
-        """Log a crash, learn which record it was, and return the seconds to wait."""
+        """Log a crash, learn up to which record to be careful, and return the seconds to wait."""
         self.restarts += 1
         trace = "".join(traceback.format_exception(error))
         self._log.error("flow crashed", flow=self.graph.name, error=trace)
         if not (isinstance(error, NodeCrashError) and error.positions):
             return self._backoff.next()
-        self._careful_until = max(self._careful_until, error.positions[-1])
-        if len(error.positions) == 1:
-            position = error.positions[0]
-            self._crashes[position] = self._crashes.get(position, 0) + 1
-            if self._crashes[position] >= CRASHES:
-                self._poisoned[position] = str(error)
+        self._careful_until = max(self._careful_until, error.positions[-1] + AHEAD)
         return 0.01
 
     def _report(self, status: Status, reason: str | None = None) -> None:

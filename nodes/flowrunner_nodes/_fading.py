@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import batched
 from typing import Any
 
 from flowrunner import NEVER
+
+PIECE = 64
+"""Keys in a piece of a snapshot: few, since a key may hold much."""
 
 
 class FadingDict[K, V]:
@@ -42,10 +47,16 @@ class FadingDict[K, V]:
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
 
-    def snapshot(self) -> list[Any]:
-        """Return the state as values that msgpack can write."""
-        return [self.ends, self.young, self.old]
+    def snapshot(self) -> Iterator[list[Any]]:
+        """Return the state in pieces that msgpack can write, each in the form of the whole."""
+        yield [self.ends, {}, {}]
+        for piece in batched(self.young.items(), PIECE):
+            yield [self.ends, dict(piece), {}]
+        for piece in batched(self.old.items(), PIECE):
+            yield [self.ends, {}, dict(piece)]
 
-    def restore(self, state: list[Any]) -> None:
-        """Take up a state that ``snapshot`` returned."""
-        self.ends, self.young, self.old = state
+    def restore(self, piece: list[Any]) -> None:
+        """Add a piece that ``snapshot`` returned."""
+        self.ends, young, old = piece
+        self.young.update(young)
+        self.old.update(old)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterator
+from itertools import batched, chain
 from typing import TYPE_CHECKING, Any, cast
 
 from flowrunner import NANOSECONDS, NEVER, Context, Message, MessageError
-from flowrunner_nodes._fading import FadingDict
+from flowrunner_nodes._fading import PIECE, FadingDict
 from flowrunner_nodes._keys import Key, key_value
 from flowrunner_nodes._layout import DAY, Layout
 from flowrunner_nodes._panes import Entry, Pane, Plan
@@ -140,24 +141,28 @@ class KeyedWindows:
     def _due(self, window: int) -> int:
         return self._layout.bounds(window)[1] + self._config.allowed_lateness
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state as values that msgpack can write."""
-        return {
-            "panes": [[pane.index, pane.entries] for pane in self._panes.values()],
-            "carried": self._carried.snapshot(),
-            "remaining": self._remaining,
-        }
+    def snapshot(self) -> Iterator[dict[str, Any]]:
+        """Return the state in pieces that msgpack can write."""
+        yield {"panes": [[index, {}] for index in self._panes]}
+        for pane in self._panes.values():
+            for entries in batched(pane.entries.items(), PIECE):
+                yield {"panes": [[pane.index, dict(entries)]]}
+        for carried in self._carried.snapshot():
+            yield {"carried": carried}
+        for keys in batched(self._remaining or (), PIECE):
+            yield {"remaining": keys}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that ``snapshot`` returned."""
-        self._panes = {}
-        for index, entries in state["panes"]:
+        """Add a piece of what ``snapshot`` returned."""
+        for index, entries in state.get("panes", ()):
             pane = self._panes[index] = self.pane(self._layout.panes.start(index))
-            pane.entries = self._plan.restored(entries)
-        self._entries = sum(len(pane.entries) for pane in self._panes.values())
-        self._carried.restore(state["carried"])
-        remaining = state["remaining"]
-        self._remaining = remaining and [tuple(key) if isinstance(key, list) else key for key in remaining]
+            pane.entries.update(self._plan.restored(entries))
+            self._entries += len(entries)
+        if "carried" in state:
+            self._carried.restore(state["carried"])
+        if state.get("remaining"):
+            self._remaining = self._remaining or []
+            self._remaining += [tuple(key) if isinstance(key, list) else key for key in state["remaining"]]
 
 
 def _keys_of(panes: list[Pane]) -> list[Key]:

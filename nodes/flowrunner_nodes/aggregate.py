@@ -31,7 +31,7 @@ cannot be read, or has no number where one is needed, fails too, and is in no fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -139,10 +139,10 @@ class Aggregate(Transform[Config]):
         """Close the windows due at or before ``clock``; the results of one may come in several calls."""
         return self._windows.advance(clock, out, limit)
 
-    def snapshot(self) -> Any:
-        """Return what the open windows hold."""
+    def snapshot(self) -> Iterator[Any]:
+        """Return what the open windows hold, in pieces."""
         return self._windows.snapshot()
 
     def restore(self, state: Any) -> None:
-        """Take up open windows."""
+        """Take up a piece of open windows."""
         self._windows.restore(state)

@@ -21,7 +21,8 @@ wait as held. Without a `key` all messages share one interval. A key costs memor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -36,7 +37,7 @@ from flowrunner import (
     Transform,
     node_type,
 )
-from flowrunner_nodes._fading import FadingDict
+from flowrunner_nodes._fading import PIECE, FadingDict
 from flowrunner_nodes._keys import Key, UnfitError, to_key
 
 EXAMPLE = """\
@@ -149,27 +150,21 @@ class Throttle(Transform[Config]):
             self.context.timers.set(key, until, now=message.clock)
         self._waiting[key] = message
 
-    def snapshot(self) -> Any:
-        """Return which keys are closed and which messages wait."""
-        waiting = [
-            [
-                key,
-                message.topic,
-                message.payload,
-                message.time,
-                dict(message.meta),
-                message.clock,
-                message.seq,
-            ]
-            for key, message in self._waiting.items()
-        ]
-        return {"closed": self._closed.snapshot(), "waiting": waiting}
+    def snapshot(self) -> Iterator[Any]:
+        """Return which keys are closed and which messages wait, in pieces."""
+        for closed in self._closed.snapshot():
+            yield {"closed": closed}
+        for waiting in batched(self._waiting.items(), PIECE):
+            yield {
+                "waiting": [[key, m.topic, m.payload, m.time, m.meta, m.clock, m.seq] for key, m in waiting]
+            }
 
     def restore(self, state: Any) -> None:
-        """Take up closed keys and waiting messages."""
-        self._closed.restore(state["closed"])
-        keys = ((tuple(key) if isinstance(key, list) else key, fields) for key, *fields in state["waiting"])
-        self._waiting = {key: Message(*fields) for key, fields in keys}
+        """Take up a piece: closed keys and waiting messages."""
+        if "closed" in state:
+            self._closed.restore(state["closed"])
+        for key, *fields in state.get("waiting", ()):
+            self._waiting[tuple(key) if isinstance(key, list) else key] = Message(*fields)
 
 
 def _no_key(message: Message) -> str:

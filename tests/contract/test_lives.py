@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from flowrunner import Message, MessageError, Sink, Source, Transform
-from flowrunner.runtime.checkpoint import dump_counters, dump_state, load_counters, load_state
+from flowrunner.runtime.books import dump_counters, load_counters
 from tests.contract.subjects import MINUTE, NAMES, corpus, create, needs_server, node_type, of_kind, subject
+from tests.nodes.harness import take_up
 
 ROOT = Path(__file__).parents[2]
 FOREVER = 2**62
@@ -110,7 +111,7 @@ class Engine:
         other = Engine(name)
         mine, theirs = self.node.context, other.node.context
         load_counters(theirs.counters, dump_counters(mine.counters))
-        load_state(other.node, theirs.timers, dump_state(self.node, mine.timers))
+        take_up(other.node, self.node)
         other.out, other.failed = self.out, self.failed
         return other
 

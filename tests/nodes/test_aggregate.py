@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from flowrunner import NANOSECONDS, Context, Message
 from flowrunner_nodes.aggregate import EXAMPLE, Aggregate, Config
-from tests.nodes.harness import START, RecordingLog, SetClock, options, run_transform
+from tests.nodes.harness import START, RecordingLog, SetClock, options, run_transform, take_up
 
 MINUTE = 60 * NANOSECONDS
 TUMBLING = {"type": "tumbling", "size": "1m"}
@@ -311,10 +310,7 @@ def test_a_large_sample_survives_a_restart() -> None:
         [at(number / 100, {"key": number % 2 == 0, "x": number % 700}) for number in range(3_000)]
     )
 
-    saved = msgspec.msgpack.encode([nodes[0].snapshot(), nodes[0].context.timers.snapshot()])
-    state, timers = msgspec.msgpack.decode(saved)
-    nodes[1].restore(state)
-    nodes[1].context.timers.restore(timers)
+    take_up(nodes[1], nodes[0])
 
     outs: list[list[Message]] = [[], []]
     for node, out in zip(nodes, outs, strict=True):

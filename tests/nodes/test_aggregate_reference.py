@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import msgspec
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from flowrunner import Context, Message, SystemClock, format_duration
 from flowrunner_nodes.aggregate import Aggregate, Config
 from tests.nodes.aggregate_reference import FUNCTIONS, SECOND, Setting, expected
+from tests.nodes.harness import take_up
 
 BEGIN = 1_772_359_200 * SECOND
 END = BEGIN + 3_600 * SECOND
@@ -91,11 +91,7 @@ class Run:
     def restart(self) -> None:
         """Put the state through a checkpoint into a new node."""
         context = self.node.context
-        saved = msgspec.msgpack.encode([self.node.snapshot(), context.timers.snapshot()])
-        state, timers = msgspec.msgpack.decode(saved)
-        self.node = build(self.setting)
-        self.node.restore(state)
-        self.node.context.timers.restore(timers)
+        self.node = take_up(build(self.setting), self.node)
         self.node.context.counters = context.counters
         self.node._windows._counters = context.counters
 
