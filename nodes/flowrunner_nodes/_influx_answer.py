@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from flowrunner import FlowrunnerError
+from flowrunner_nodes._http_answer import HttpAnswer
 
-_LONGEST_RETRY_AFTER = 600.0
-_LONGEST_MESSAGE = 300
 _QUOTED_LINE = re.compile(r"unable to parse '(.*?)': ", re.DOTALL)
 _DROPPED = re.compile(r"\bdropped=(\d{1,9})\s*\Z")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 _ADVICE = {
     401: "check the `token` of the connection",
@@ -31,38 +27,13 @@ class Target(NamedTuple):
     precision: str
 
 
-class Unreachable(FlowrunnerError):
-    """There was no whole answer; the lines may or may not have been stored."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """One HTTP answer: the status and as much of the body and headers as matters, free of secrets."""
-
-    status: int
-    body: str = ""
-    retry_after: float | None = None
-    """Seconds to wait before the next request, between 0 and ten minutes, when the server said so."""
-    location: str | None = None
-
-    @property
-    def accepted(self) -> bool:
-        """Whether every line is stored."""
-        return 200 <= self.status < 300
-
-    @property
-    def too_large(self) -> bool:
-        """Whether fewer lines at once may be accepted."""
-        return self.status == 413
+class Answer(HttpAnswer, frozen=True):
+    """The answer to a write."""
 
     @property
     def blames_lines(self) -> bool:
         """Whether some line is at fault and the others are not; a proxy's own 400 page is about no line."""
         return self.status == 422 or (self.status == 400 and (bool(self._facts()) or "pars" in self.body))
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same request may be accepted later without anybody's doing."""
-        return self.status >= 500 or self.status in (408, 425, 429)
 
     @property
     def advice(self) -> str:
@@ -79,10 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
         rows = _rows(facts)
         if len(rows) == 1 and rows[0].get("error_message"):
             words = f"{words}: {rows[0]['error_message']}"
-        text = _CONTROL.sub(" ", str(words)).strip()
-        if len(text) > _LONGEST_MESSAGE:
-            text = text[:_LONGEST_MESSAGE] + "…"
-        return f"InfluxDB answered {self.status}" + (f": {text}" if text else "")
+        return self.told("InfluxDB", words)
 
     def dropped_all_of(self, count: int) -> bool:
         """Whether the server says that it stored none of the ``count`` lines (``dropped=N`` of InfluxDB 1 and 2)."""
@@ -115,27 +83,3 @@ def _rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
     data = facts.get("data")
     rows = data if isinstance(data, list) else [data]
     return [row for row in rows if isinstance(row, dict)]
-
-
-def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, capped at ten minutes; ``None`` for nonsense.
-
-    A header that is a date counts from the server's own ``Date``, or from ``now`` (seconds since the epoch).
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
-        return min(float(value), _LONGEST_RETRY_AFTER)
-    until = _timestamp(value)
-    if until is None:
-        return None
-    since = _timestamp(date) if date is not None else None
-    return min(max(until - (now if since is None else since), 0.0), _LONGEST_RETRY_AFTER)
-
-
-def _timestamp(text: str) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return None

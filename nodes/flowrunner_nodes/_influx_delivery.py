@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from flowrunner import Message, RetryLater
-from flowrunner_nodes._influx_answer import Answer, Unreachable
+from flowrunner_nodes._http_answer import Unreachable
+from flowrunner_nodes._influx_answer import Answer
 
 type _Range = tuple[int, int]
 """Lines by index, from the first to before the second."""

@@ -6,7 +6,6 @@ docs/decisions/0020-influxdb-transport.md says which parts of the client are use
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,13 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.service.write_service import WriteService
 from isal import igzip
 
-from flowrunner import NANOSECONDS, format_duration
-from flowrunner_nodes._influx_answer import Answer, Target, Unreachable, parse_retry_after
+from flowrunner import NANOSECONDS
+from flowrunner_nodes._http_exchange import Exchange
+from flowrunner_nodes._influx_answer import Answer, Target
 
 if TYPE_CHECKING:
     from flowrunner_nodes.influxdb import InfluxdbOptions
 
-_MAX_BODY = 65_536
 _V1_PRECISIONS = {"ns": "n", "us": "u", "ms": "ms", "s": "s"}
 _V3_PRECISIONS = {"ns": "nanosecond", "us": "microsecond", "ms": "millisecond", "s": "second"}
 
@@ -31,7 +30,6 @@ class HttpSession:
 
     def __init__(self, options: InfluxdbOptions, now: Callable[[], int]) -> None:
         self._options = options
-        self._now = now
         client: Any = InfluxDBClientAsync  # its methods have no types
         self._client = client(
             url=options.url,
@@ -46,7 +44,8 @@ class HttpSession:
         authorization = _authorization(options)
         if authorization is not None:
             self._api.set_default_header("Authorization", authorization)
-        self._secrets = _secrets(options, authorization)
+        secrets = _secrets(options, authorization)
+        self._exchange = Exchange(Answer, options.url, options.timeout, secrets, now)
 
     async def close(self) -> None:
         """Close the connections to the server."""
@@ -54,7 +53,7 @@ class HttpSession:
 
     async def ping(self) -> Answer:
         """Ask the server for a sign of life."""
-        return await self._answer(self._api.call_api("/ping", "GET", _preload_content=False))
+        return await self._exchange.answer(self._api.call_api("/ping", "GET", _preload_content=False))
 
     async def post(self, target: Target, lines: bytes) -> Answer:
         """Send lines; raises :class:`Unreachable`."""
@@ -62,7 +61,7 @@ class HttpSession:
         body = igzip.compress(lines, compresslevel=1, mtime=0) if gzip else lines
         encoding = "gzip" if gzip else "identity"
         send = {1: self._post_v1, 2: self._post_v2, 3: self._post_v3}[self._options.version]
-        return await self._answer(send(target, body, encoding))
+        return await self._exchange.answer(send(target, body, encoding))
 
     def _post_v1(self, target: Target, body: bytes, encoding: str) -> Awaitable[Any]:
         query = [("db", target.bucket), ("precision", _V1_PRECISIONS[target.precision])]
@@ -92,38 +91,6 @@ class HttpSession:
         )
         return post
 
-    async def _answer(self, request: Awaitable[Any]) -> Answer:
-        try:
-            response: aiohttp.ClientResponse = await request
-            try:
-                return await self._read(response)
-            finally:
-                response.close()  # a no-op once the body has been read: the connection is then kept
-        except TimeoutError:
-            limit = format_duration(self._options.timeout)
-            raise Unreachable(f"{self._options.url} did not answer within {limit}") from None
-        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            raise Unreachable(
-                self._mask(f"{self._options.url}: {str(error) or type(error).__name__}")
-            ) from None
-
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
-        headers = response.headers
-        location = headers.get("Location")
-        return Answer(
-            status=response.status,
-            body="" if response.status < 300 else self._mask(await _read_start(response)),
-            retry_after=parse_retry_after(
-                headers.get("Retry-After"), headers.get("Date"), self._now() / NANOSECONDS
-            ),
-            location=None if location is None else self._mask(location),
-        )
-
-    def _mask(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
 
 def _authorization(options: InfluxdbOptions) -> str | None:
     if options.token is not None:
@@ -139,12 +106,3 @@ def _secrets(options: InfluxdbOptions, authorization: str | None) -> list[str]:
     """Return what an answer must not show, should a server or a proxy repeat what it was sent."""
     secrets = [] if options.password is None else [options.password.get_secret_value()]
     return secrets if authorization is None else [authorization.partition(" ")[2], *secrets]
-
-
-async def _read_start(response: aiohttp.ClientResponse) -> str:
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(8192):
-        body += chunk
-        if len(body) >= _MAX_BODY:
-            break
-    return body[:_MAX_BODY].decode(errors="replace")

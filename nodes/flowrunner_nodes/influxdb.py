@@ -19,8 +19,9 @@ from flowrunner import (
     connection_type,
     option_error,
 )
+from flowrunner_nodes._http_answer import Unreachable
 from flowrunner_nodes._http_options import Tls, TlsOptions, check_tls, check_token, url_check
-from flowrunner_nodes._influx_answer import Answer, Target, Unreachable
+from flowrunner_nodes._influx_answer import Answer, Target
 
 if TYPE_CHECKING:
     from flowrunner_nodes._influx_http import HttpSession

@@ -53,7 +53,7 @@ def of_kind(kind: str) -> list[str]:
 
 
 def needs_server(name: str) -> bool:
-    return node_type(name).connection is not None
+    return node_type(name).connection is not None or name == "http_out"
 
 
 def context_of(name: str) -> Context:

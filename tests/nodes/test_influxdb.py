@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from flowrunner_nodes import influxdb
-from flowrunner_nodes._influx_answer import Target, Unreachable
+from flowrunner_nodes._http_answer import Unreachable
+from flowrunner_nodes._influx_answer import Target
 from flowrunner_nodes.influxdb import InfluxdbOptions
 from tests.nodes.influx_harness import connected
 from tests.servers.fake_influx import TOKEN, FakeInflux, Hang, Reply
@@ -37,7 +38,9 @@ def test_the_defaults_are_version_2_gzip_and_ten_seconds() -> None:
         pytest.param({"url": "influxdb:8086"}, "must begin with http:// or https://", id="no scheme"),
         pytest.param({"url": "http://"}, "must begin with http:// or https://", id="no host"),
         pytest.param(
-            {"tls": {"insecure": True}}, "`tls` needs a `url` that begins with https://", id="tls without https"
+            {"tls": {"insecure": True}},
+            "`tls` needs a `url` that begins with https://",
+            id="tls without https",
         ),
         pytest.param(
             {"url": "http://influxdb:port"}, "must begin with http:// or https://", id="a word as port"
