@@ -24,7 +24,8 @@ SLICE = 3_600_000_000
 """Microseconds of history to ask for at a time."""
 _OVERLAP = 10
 """Microseconds by which two slices overlap: both their ends are exclusive, and floats."""
-_TOLD = 5
+_TOLD = 100
+"""Entities that one line of the log names: those with the longest gaps."""
 
 
 class Filler:

@@ -194,24 +194,42 @@ async def test_attributes_that_change_or_go_are_merged_into_the_state(home: Fake
     assert first["last_changed"] == second["last_changed"] < second["last_updated"]
 
 
+SCRIPTED = [f"sensor.s{number}" for number in range(5)]
+
+
+def script(home: FakeHomeAssistant, start: int, stop: int, seconds: float) -> None:
+    """Write numbers at an even pace, by Home Assistant's clock, over several entities."""
+    each = seconds / (stop - start)
+    for number in range(start, stop):
+        home.set(SCRIPTED[number % len(SCRIPTED)], str(number), at=home.now + each)
+
+
 @pytest.mark.parametrize("missing", [set(), {"subscribe_entities"}], ids=["compressed", "events"])
-async def test_500_changes_during_an_outage_arrive_once_and_in_order(
+async def test_500_changes_during_an_outage_of_120_s_arrive_once_and_in_order(
     home: FakeHomeAssistant, missing: set[str]
 ) -> None:
     home.missing = missing
-    numbers(home, 0, 1)
+    home.unrecorded = {"sensor.unrecorded"}
+    script(home, 0, 5, 1)
+    home.set("sensor.unrecorded", "0")
     async with running(home, {"a": {}}) as flow:
-        await until(lambda: flow["a"].saved)
+        await until(lambda: len(flow["a"].saved) == 6)
+        began = home.now
         await home.stop()
-        numbers(home, 1, 501)
+        script(home, 5, 505, 120)
+        home.set("sensor.unrecorded", "1")
+        assert 120 == pytest.approx(home.now - began, abs=0.001)
         await home.start()
         await flow.reconnected_again()
-        numbers(home, 501, 511)
-        await until(lambda: len(flow["a"].saved) == 511)
+        script(home, 505, 515, 2)
+        await until(lambda: len(flow["a"].saved) == 517)
 
-    assert texts(0, 511) == flow["a"].states
-    assert ["resync"] + ["history"] * 500 + ["live"] * 10 == flow["a"].origins
-    assert {} == flow.nodes["a"].gap_seconds
+    expected = [texts(0, 515)[number :: len(SCRIPTED)] for number in range(len(SCRIPTED))]
+    assert expected == [flow["a"].of(entity) for entity in SCRIPTED]
+    origins = [r.meta["origin"] for r in flow["a"].saved if r.topic != "sensor.unrecorded"]
+    assert ["resync"] * 5 + ["history"] * 500 + ["live"] * 10 == origins
+    assert {"sensor.unrecorded": pytest.approx(120, abs=2)} == flow.nodes["a"].gap_seconds
+    assert {"gap_seconds": pytest.approx(120, abs=2), "gap_entities": 1} == flow.connection.counts
 
 
 async def test_rows_that_the_recorder_commits_late_come_before_what_is_newer(home: FakeHomeAssistant) -> None:
