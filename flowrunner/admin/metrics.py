@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from flowrunner.admin.process import Process
 from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS
+from flowrunner.runtime.outbox_task import OutboxTask
 from flowrunner.runtime.supervisor import Flow
 
 STATUS = {"starting": 0, "running": 1, "degraded": 2, "failed": 3, "stopping": 4, "stopped": 5}
@@ -51,6 +52,7 @@ class _Metrics(Collector):
         flows = list(self._process.supervisor.flows.items())
         yield from _nodes(flows)
         yield from _channels(flows)
+        yield from _outboxes(flows, self._process.clock.now())
         yield from _books(flows)
         yield from _progress(flows, self._process.clock.now())
         yield from _connections(flows)
@@ -120,6 +122,25 @@ def _channels(flows: _Flows) -> Iterator[Metric]:
             capacity.add_metric([flow_name, node], capacity_)
             blocked.add_metric([flow_name, node], blocked_)
     yield from (depth, capacity, blocked)
+
+
+def _outboxes(flows: _Flows, now: int) -> Iterator[Metric]:
+    labels = ["flow", "node"]
+    size = GaugeMetricFamily("flowrunner_outbox_bytes", "What an outbox takes on disk.", labels=labels)
+    messages = GaugeMetricFamily("flowrunner_outbox_messages", "Messages in an outbox.", labels=labels)
+    oldest = GaugeMetricFamily(
+        "flowrunner_outbox_oldest_seconds", "Age of about the oldest message in an outbox.", labels=labels
+    )
+    for flow_name, flow in flows:
+        for name, sink in flow.runner.assembly.sinks.items():
+            if isinstance(sink, OutboxTask):
+                outbox, waiting = sink.outbox, sink.outbox.oldest_clock
+                size.add_metric([flow_name, name], outbox.disk_bytes)
+                messages.add_metric([flow_name, name], outbox.messages)
+                oldest.add_metric(
+                    [flow_name, name], max(0.0, (now - waiting) / NANOSECONDS) if waiting else 0.0
+                )
+    yield from (size, messages, oldest)
 
 
 def _books(flows: _Flows) -> Iterator[Metric]:

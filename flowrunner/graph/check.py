@@ -27,6 +27,7 @@ def check(file: FlowFile, connections: Mapping[str, ConnectionEntry]) -> Wires:
     checker.unused()
     for entry in file.nodes.values():
         checker.connection(entry, connections)
+        checker.outbox(entry, file.delivery)
     return wires
 
 
@@ -72,6 +73,18 @@ class _Checker:
             span = self._places.key((*entry.path, "buffer"))
             message = f"the source `{entry.id}` cannot have `buffer`: nothing flows into it"
             self._report.add("FR016", span, message, help="set it on the nodes that read from the source")
+
+    def outbox(self, entry: NodeEntry, delivery: str) -> None:
+        """Check that a node with an outbox is one that can have it."""
+        if entry.options is None or entry.options.outbox is None or entry.type is None:
+            return
+        span = self._places.key((*entry.path, "outbox"))
+        if entry.type.kind != "sink":
+            message = f"the {entry.type.kind} `{entry.id}` cannot have `outbox`: it writes to nothing outside"
+            self._report.add("FR025", span, message, help="set it on the sinks that the flow ends in")
+        elif delivery == "memory":
+            message = "`outbox` is kept on disk, and a flow with `delivery: memory` keeps nothing there"
+            self._report.add("FR025", span, message, help="remove one of the two")
 
     def _unwired(self, entry: NodeEntry, at: Path) -> None:
         self._wired = False

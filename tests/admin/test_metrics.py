@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.admin.harness import admin, graph
+from tests.runtime.flows import FlowBuilder
 from tests.servers.programs import program
 
 LABELS = {"flow", "node", "type", "port", "reason", "connection", "le", "result", "hash", "version"}
@@ -49,6 +50,25 @@ async def test_every_metric_has_its_name_and_none_a_label_from_data(tmp_path: Pa
     assert 'flowrunner_node_messages_errors_total{flow="garden",node="n",type="even"} 1.0' in text
     assert 'flowrunner_flow_messages_unaccounted{flow="garden"} 0.0' in text
     assert 'flowrunner_connection_up{connection="line",flow="garden"} 0.0' in text
+
+
+async def test_an_outbox_says_what_it_holds(tmp_path: Path) -> None:
+    house = FlowBuilder("house", delivery="journal").source("a").sink("b", "a", outbox={"max_bytes": "1MiB"})
+    async with admin(tmp_path, house.graph()) as process:
+        process.sink("house").gate.clear()
+        await process.feed("house", 1, 2, 3)
+        await asyncio.sleep(0.3)
+        text = (await process.get("/metrics")).text
+        process.sink("house").gate.set()
+        await asyncio.sleep(0.1)
+        after = (await process.get("/metrics")).text
+
+    values = dict(re.findall(r'^flowrunner_outbox_(\w+)\{flow="house",node="b"\} (\S+)', text, re.MULTILINE))
+    assert "3.0" == values["messages"]
+    assert float(values["bytes"]) > 8192
+    assert 0.2 < float(values["oldest_seconds"]) < 10
+    assert 'flowrunner_outbox_messages{flow="house",node="b"} 0.0' in after
+    assert 'flowrunner_outbox_oldest_seconds{flow="house",node="b"} 0.0' in after
 
 
 async def test_a_flow_that_is_behind_says_by_how_much(tmp_path: Path) -> None:
