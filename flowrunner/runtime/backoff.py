@@ -1,8 +1,8 @@
-"""How long to wait before trying again: exponential, with full jitter and a cap."""
+"""How long to wait before trying again: exponential, with jitter and a cap."""
 
 from __future__ import annotations
 
-from tenacity import RetryCallState, wait_random_exponential
+import random
 
 CAP = 60.0
 """Seconds that two attempts are apart at the most, unless the server asks for more."""
@@ -10,13 +10,16 @@ OPERATOR_PAUSE = 30.0
 """Seconds between attempts when a person must act first: a wrong token, a missing bucket."""
 ASKED_CAP = 600.0
 """Seconds that a server's ``Retry-After`` is believed at the most."""
+_DOUBLINGS = 64
+"""Enough to reach any cap, few enough for a float."""
 
 
 class Backoff:
     """The waits between attempts at one thing; ``reset`` after a success."""
 
     def __init__(self, first: float = 0.5, cap: float = CAP) -> None:
-        self._wait = wait_random_exponential(multiplier=first, max=cap)
+        self._first = first
+        self._cap = cap
         self.attempts = 0
 
     def reset(self) -> None:
@@ -25,10 +28,10 @@ class Backoff:
 
     def next(self, *, asked: float | None = None, operator: bool = False) -> float:
         """Count a failed attempt and return the seconds to wait before the next one."""
+        longest = min(self._first * 2.0 ** min(self.attempts, _DOUBLINGS), self._cap)
         self.attempts += 1
-        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # only the attempt number is read
-        state.attempt_number = self.attempts
-        delay = self._wait(state)
+        # Not from zero on: many short waits in a row would ask a server that is down too often.
+        delay = random.uniform(longest / 2, longest)  # noqa: S311  # spreads load, no secret
         if operator:
             delay = max(delay, OPERATOR_PAUSE)
         return max(delay, min(asked, ASKED_CAP)) if asked is not None else delay

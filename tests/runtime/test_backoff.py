@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from flowrunner.runtime.backoff import ASKED_CAP, CAP, OPERATOR_PAUSE, Backoff
@@ -13,15 +15,22 @@ def test_waits_are_random_grow_and_stay_under_the_cap() -> None:
         backoff = Backoff(first=1.0)
         runs.append([backoff.next() for _ in range(12)])
 
-    assert max(run[0] for run in runs) <= 1.0
+    assert all(0.5 * 2**n <= run[n] <= 2**n for run in runs for n in range(6))
     assert len({run[3] for run in runs}) > 100
-    assert max(run[11] for run in runs) > CAP / 2
-    assert all(0 <= wait <= CAP for run in runs for wait in run)
+    assert all(CAP / 2 <= wait <= CAP for run in runs for wait in run[7:])
+
+
+def test_ten_minutes_of_an_outage_see_no_more_than_thirty_attempts() -> None:
+    for _ in range(200):
+        backoff = Backoff()
+        times = list(itertools.accumulate((backoff.next() for _ in range(150)), initial=0.0))
+
+        assert max(sum(start <= time < start + 600 for time in times) for start in times) <= 30
 
 
 @pytest.mark.parametrize(
     ("asked", "least", "most"),
-    [(None, 0.0, 1.0), (7.0, 7.0, 7.0), (1e9, ASKED_CAP, ASKED_CAP), (-5.0, 0.0, 1.0)],
+    [(None, 0.5, 1.0), (7.0, 7.0, 7.0), (1e9, ASKED_CAP, ASKED_CAP), (-5.0, 0.5, 1.0)],
 )
 def test_what_a_server_asks_for_is_believed_within_reason(
     asked: float | None, least: float, most: float
