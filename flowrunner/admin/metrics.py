@@ -223,10 +223,13 @@ def _connections(flows: _Flows) -> Iterator[Metric]:
 
 def _losses(flows: _Flows) -> Iterator[Metric]:
     letters = GaugeMetricFamily(
-        "flowrunner_dead_letters", "Messages in the dead-letter store.", labels=["flow"]
+        "flowrunner_dead_letters", "Messages in the dead-letter store.", labels=["flow", "node"]
     )
-    purged = CounterMetricFamily(
-        "flowrunner_dead_letters_purged", "Dead letters deleted for want of room.", labels=["flow"]
+    size = GaugeMetricFamily("flowrunner_dead_letters_bytes", "What they take.", labels=["flow"])
+    ended = CounterMetricFamily(
+        "flowrunner_dead_letters_ended",
+        "Dead letters that are not there any more, and why.",
+        labels=["flow", "node", "reason"],
     )
     damaged = CounterMetricFamily(
         "flowrunner_journal_damaged_records",
@@ -238,11 +241,14 @@ def _losses(flows: _Flows) -> Iterator[Metric]:
     )
     for name, flow in flows:
         store, damage = flow.storage.store, flow.storage.journal.damaged
-        letters.add_metric([name], store.letters.count)
-        purged.add_metric([name], sum(store.letters.dropped().values()))
+        for node, count in store.letters.kept.items():
+            letters.add_metric([name, node], count)
+        size.add_metric([name], store.letters.bytes)
+        for (node, reason), count in store.letters.ended.items():
+            ended.add_metric([name, node, reason], count)
         damaged.add_metric([name], damage.entries)
         files.add_metric([name], damage.files + store.damaged)
-    yield from (letters, purged, damaged, files)
+    yield from (letters, size, ended, damaged, files)
 
 
 def _versions(flows: _Flows, process: Process) -> Iterator[Metric]:
