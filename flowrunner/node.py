@@ -19,6 +19,8 @@ from flowrunner.errors import MessageError
 from flowrunner.message import Message
 from flowrunner.options import Options, Size
 
+type WhenJournalFull = Literal["stop", "drop_oldest"]
+
 ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="The connection to use.")]
 
 
@@ -94,6 +96,13 @@ class Source[C: NodeOptions](Node[C]):
     """A node that brings messages in. Everything it hands over is journaled before it counts as received."""
 
     context: SourceContext
+
+    when_journal_full: ClassVar[WhenJournalFull] = "stop"
+    """What the type does when the journal takes nothing: at its cap, or on a disk that cannot be written.
+
+    ``stop``: it takes nothing more over, and whoever sends keeps it or is told. ``drop_oldest``: for what cannot be
+    made to wait; it keeps a bounded number and drops the oldest, counted as ``buffer_full``.
+    """
 
     drives_clock: bool = False
     """Whether its records carry the flow clock (:attr:`Record.clock`), as when a file of last year is read.

@@ -45,6 +45,23 @@ class NodeType(msgspec.Struct, frozen=True):
         return self.description.partition("\n")[0]
 
 
+    @property
+    def when_journal_full(self) -> str | None:
+        """What the type does when the journal takes nothing, in a sentence; ``None`` when it is no source."""
+        return _WHEN_FULL[self.cls.when_journal_full] if issubclass(self.cls, Source) else None
+
+
+_WHEN_FULL = {
+    "stop": (
+        "Takes nothing more over (`stop`): what is not in the journal is not acknowledged, and stays with the sender."
+    ),
+    "drop_oldest": (
+        "Its sender cannot be made to wait: the oldest of what waits for the journal is dropped (`drop_oldest`), "
+        "counted as `buffer_full`."
+    ),
+}
+
+
 class ConnectionType(msgspec.Struct, frozen=True):
     """One type of connection."""
 

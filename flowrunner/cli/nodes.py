@@ -47,6 +47,8 @@ def _node(type: NodeType) -> list[str]:
     lines = [f"{_bold(type.name)} ({type.kind})", "", type.description, ""]
     lines += [*_tables("Options", node_tables(type.config))]
     lines += [*_tables("Options of every node", common_tables())]
+    if type.when_journal_full:
+        lines += [_bold("When the journal is full"), *_wrapped(type.when_journal_full, "  "), ""]
     ports = type.ports | {"errors": ERRORS}
     lines += [_bold("Ports"), *_entries(ports, max(map(len, ports))), ""]
     return [*lines, _bold("Example"), *(f"  {line}".rstrip() for line in type.example.splitlines())]

@@ -47,6 +47,8 @@ def _node_page(type: NodeType) -> str:
         f"It is a {type.kind}, and has the [options of every node](README.md#options-of-every-node) too.",
         "",
     ]
+    if type.when_journal_full:
+        lines += ["## When the journal is full", "", type.when_journal_full, ""]
     lines += ["## Ports", "", "| port | messages |", "|---|---|"]
     lines += [f"| `{port}` | {text} |" for port, text in (type.ports | {"errors": ERRORS}).items()]
     return _joined([*lines, "", "## Example", "", "```yaml", type.example.strip(), "```", ""])

@@ -90,12 +90,17 @@ class Checkpointer:
         self._many = asyncio.Event()
         self._saved = asyncio.Event()
         self._cut = _Cut(0, ())
+        self._released = 0
 
     async def run(self, every: float) -> None:
-        """Take a checkpoint every ``every`` seconds in which something happened."""
+        """Take a checkpoint every ``every`` seconds in which something happened.
+
+        And one more: the journal keeps what came since the one before the last, and may be full of it.
+        """
+        self._released = self._pump.position
         while True:
             await asyncio.sleep(every)
-            if self._pump.changed or self.error is not None:
+            if self._pump.changed or self.error is not None or self._released < self._pump.position:
                 await self.take()
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
@@ -142,6 +147,7 @@ class Checkpointer:
         releasable = await self._save(partial(self._store.save, checkpoint))
         if releasable is not None:
             self._journal.release(releasable)
+            self._released = releasable
             for sink in self._assembly.sinks.values():
                 sink.saved()
             self.saved_at = self._clock.now()

@@ -161,13 +161,13 @@ class Config(NodeOptions):
 class HaIn(Source[Config]):
     """Follows the connection's sessions, one after the other."""
 
+    when_journal_full = "drop_oldest"
+
     def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         if not isinstance(context.connection, HomeAssistantConnection):
             raise NodeFailed(f"`{config.connection}` is not a connection of type `home_assistant`")
         self._connection = context.connection
-        self.gap_seconds: dict[str, float] = {}
-        """Seconds that could not be filled from the history, by entity."""
 
     async def run(self) -> None:
         """Receive until cancelled."""
@@ -194,7 +194,7 @@ class HaIn(Source[Config]):
             from flowrunner_nodes._ha_following import States
 
             link = self._connection
-            return States(self.config, self.context, link.registry, self.gap_seconds, link.counts)
+            return States(self.config, self.context, link.registry, link.counts)
         from flowrunner_nodes._ha_events import Events
 
         return Events(self.config, self.context)
