@@ -135,6 +135,11 @@ class SourceContext(Context):
     cursor: Any = None
     """What the source last committed with its records, ``None`` at the very first start: where to go on."""
 
+    def __init__(self, flow: str, node: str, **context: Any) -> None:
+        super().__init__(flow, node, **context)
+        self.gaps: dict[str, float] = {}
+        """Seconds of which the source knows that it missed what came, by topic: exported as metrics."""
+
     def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
         """Hand records to the journal; the future is done when they are safe on disk.
 

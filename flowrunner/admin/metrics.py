@@ -57,6 +57,7 @@ class _Metrics(Collector):
         yield from _progress(flows, self._process.clock.now())
         yield from _connections(flows)
         yield from _losses(flows)
+        yield _gaps(flows)
         yield from _versions(flows, self._process)
 
     def describe(self) -> list[Metric]:
@@ -249,6 +250,19 @@ def _losses(flows: _Flows) -> Iterator[Metric]:
         damaged.add_metric([name], damage.entries)
         files.add_metric([name], damage.files + store.damaged)
     yield from (letters, size, ended, damaged, files)
+
+
+def _gaps(flows: _Flows) -> Metric:
+    seconds = CounterMetricFamily(
+        "flowrunner_gap_seconds",
+        "Seconds of which a source knows that it missed what came.",
+        labels=["flow", "node", "topic"],
+    )
+    for name, flow in flows:
+        for node, source in flow.runner.assembly.sources.items():
+            for topic, gap in source.context.gaps.items():
+                seconds.add_metric([name, node, topic], gap)
+    return seconds
 
 
 def _versions(flows: _Flows, process: Process) -> Iterator[Metric]:

@@ -37,7 +37,6 @@ class States:
         config: Config,
         context: SourceContext,
         registry: Registry,
-        gap_seconds: dict[str, float],
         counts: Counter[str],
     ) -> None:
         self._context = context
@@ -56,7 +55,7 @@ class States:
             keep_noise=config.restart_noise == "keep",
         )
         self._filler = Filler(
-            self._feed, self.outbox, context.log, gap_seconds, counts, longest=config.history // 1000
+            self._feed, self.outbox, context.log, context.gaps, counts, longest=config.history // 1000
         )
 
     async def serve(self, session: Session) -> None:

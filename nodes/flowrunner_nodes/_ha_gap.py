@@ -24,6 +24,8 @@ SLICE = 3_600_000_000
 """Microseconds of history to ask for at a time."""
 _OVERLAP = 10
 """Microseconds by which two slices overlap: both their ends are exclusive, and floats."""
+_COUNTED = 1_000
+"""Entities whose gaps are counted one by one; of the others, the connection counts the sum."""
 _TOLD = 100
 """Entities that one line of the log names: those with the longest gaps."""
 
@@ -162,7 +164,8 @@ class Filler:
     def _note(self, entity: str, missing: int, *, anyway: bool = False) -> None:
         if missing or anyway:
             self._unfilled[entity] = missing / 1e6
-            self._seconds[entity] = self._seconds.get(entity, 0.0) + missing / 1e6
+            if entity in self._seconds or len(self._seconds) < _COUNTED:
+                self._seconds[entity] = self._seconds.get(entity, 0.0) + missing / 1e6
 
     def _tell(self) -> None:
         unfilled, self._unfilled = self._unfilled, {}

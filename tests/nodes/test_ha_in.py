@@ -228,7 +228,7 @@ async def test_500_changes_during_an_outage_of_120_s_arrive_once_and_in_order(
     assert expected == [flow["a"].of(entity) for entity in SCRIPTED]
     origins = [r.meta["origin"] for r in flow["a"].saved if r.topic != "sensor.unrecorded"]
     assert ["resync"] * 5 + ["history"] * 500 + ["live"] * 10 == origins
-    assert {"sensor.unrecorded": pytest.approx(120, abs=2)} == flow.nodes["a"].gap_seconds
+    assert {"sensor.unrecorded": pytest.approx(120, abs=2)} == flow["a"].gaps
     assert {"gap_seconds": pytest.approx(120, abs=2), "gap_entities": 1} == flow.connection.counts
 
 
@@ -266,7 +266,7 @@ async def test_an_entity_that_the_recorder_leaves_out_is_reported_as_a_gap(home:
         await until(lambda: len(flow["a"].saved) == 4)
 
     assert ["0", "1"] == flow["a"].of("sensor.b")
-    assert {"sensor.b": pytest.approx(30, abs=2)} == flow.nodes["a"].gap_seconds
+    assert {"sensor.b": pytest.approx(30, abs=2)} == flow["a"].gaps
     assert "resync" == next(r.meta["origin"] for r in flow["a"].saved[2:] if r.topic == "sensor.b")
     assert "'seconds': {'sensor.b': " in flow.logged()
 
@@ -293,7 +293,7 @@ async def test_without_history_the_present_state_comes_and_the_gap_is_reported(
         await until(lambda: len(flow["a"].saved) == 2)
 
     assert ["0", "2"] == flow["a"].states
-    assert {"sensor.a": pytest.approx(60, abs=2)} == flow.nodes["a"].gap_seconds
+    assert {"sensor.a": pytest.approx(60, abs=2)} == flow["a"].gaps
     assert told in flow.logged()
 
 
@@ -328,7 +328,7 @@ async def test_a_long_gap_is_filled_hour_by_hour_and_what_is_too_old_is_reported
 
     assert texts(9, 33) == again["a"].of("sensor.a")
     assert ["1"] == again["a"].of("sensor.b")
-    assert {"sensor.a": 2.0 * hour} == again.nodes["a"].gap_seconds
+    assert {"sensor.a": 2.0 * hour} == again["a"].gaps
     assert 9 == len(home.commands("history/history_during_period"))
     times = [record.time or 0 for record in again["a"].saved]
     assert sorted(times) == times

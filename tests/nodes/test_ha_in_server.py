@@ -85,9 +85,9 @@ async def test_500_changes_during_an_outage_arrive_once_and_in_order(home_assist
     assert list(range(5, 20 + OUTAGE)) == sorted(steps(flow))
     assert in_order(flow)
     assert {"resync", "history", "live"} == set(flow["a"].origins)
-    assert {} == flow.nodes["a"].gap_seconds
-    assert ["input_number.unrecorded"] == list(flow.nodes["b"].gap_seconds)
-    assert 0 < flow.nodes["b"].gap_seconds["input_number.unrecorded"] < 20
+    assert {} == flow["a"].gaps
+    assert ["input_number.unrecorded"] == list(flow["b"].gaps)
+    assert 0 < flow["b"].gaps["input_number.unrecorded"] < 20
     assert "input_number.unrecorded" in flow.logged()
 
 

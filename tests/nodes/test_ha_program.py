@@ -99,6 +99,8 @@ async def test_changes_while_flowrunner_is_down_arrive_once_and_gaps_are_exporte
     events = 'flowrunner_connection_events_total{connection="home",flow="home",reason="%s"}'
     assert 1 == metrics[events % "gap_entities"]
     assert 60 == pytest.approx(metrics[events % "gap_seconds"], abs=2)
+    gap = metrics['flowrunner_gap_seconds_total{flow="home",node="states",topic="sensor.unrecorded"}']
+    assert 60 == pytest.approx(gap, abs=2)
     assert 0 == books["unaccounted"]
     assert "sensor.unrecorded" in flowrunner.log.read_text()
     numbers = states_of(dict.fromkeys(lines(tmp_path)))  # `file_out` may write lines twice when it is killed
