@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 
@@ -20,26 +21,34 @@ LISTENERS = 32
 """How many pages may listen at once: each costs a snapshot a second."""
 
 
+class _Seat:
+    """What a stream holds from its creation: gone with a stream that nobody has begun to read."""
+
+
 class Listeners:
     """The open event streams."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._open = 0
+        self._seats: WeakSet[_Seat] = WeakSet()
 
     def full(self) -> bool:
         """Return whether there is no room for another one."""
-        return self._open >= LISTENERS
+        return len(self._seats) >= LISTENERS
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """Yield events until the client leaves or the process ends."""
-        self._open += 1
+    def stream(self) -> AsyncIterator[bytes]:
+        """Return events until the client leaves or the process ends. It counts from now on, not from its first event."""
+        seat = _Seat()
+        self._seats.add(seat)
+        return self._events(seat)
+
+    async def _events(self, seat: _Seat) -> AsyncIterator[bytes]:
         try:
             while not self._process.stopping:
                 yield b"data: " + msgspec.json.encode(snapshot(self._process)) + b"\n\n"
                 await asyncio.sleep(PERIOD)
         finally:
-            self._open -= 1
+            self._seats.discard(seat)
 
 
 def snapshot(process: Process) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from flowrunner.admin.app import create_app
 from flowrunner.admin.guard import is_loopback
 from flowrunner.admin.process import Process
 from flowrunner.admin.server import listen, serve
-from flowrunner.cli.exits import EX_CONFIG, complain
+from flowrunner.cli.exits import EX_CONFIG, EX_USAGE, complain
 from flowrunner.clock import Clock, SystemClock
 from flowrunner.context import Logger
 from flowrunner.diagnostics import render_text
+from flowrunner.graph.load import Loaded
 from flowrunner.message import NANOSECONDS
 from flowrunner.runtime.letter_table import Caps
 from flowrunner.runtime.reload import Reloader
@@ -100,7 +101,7 @@ class Running:
         if loaded.diagnostics:
             sys.stderr.write(render_text(loaded.diagnostics, loaded.texts) + "\n")
         if not loaded.graphs:
-            return EX_CONFIG
+            return _nothing_to_run(loaded)
         self._handle_signals()
         token = self.settings.api_token
         app = create_app(
@@ -157,6 +158,15 @@ class Running:
         self._ending.set()
         if self._signals > 1:
             self.supervisor.hurry()
+
+
+def _nothing_to_run(loaded: Loaded) -> int:
+    missing = any(found.code == "FR060" for found in loaded.diagnostics)
+    return complain(
+        "there is no valid flow to run",
+        help="`flowrunner validate` tells of every mistake" if loaded.diagnostics else "a flow has `nodes:`",
+        code=EX_USAGE if missing else EX_CONFIG,
+    )
 
 
 def _has_failed(flow: Flow) -> bool:

@@ -102,6 +102,20 @@ async def test_pages_that_listen_are_limited_and_those_that_leave_make_room(
         listening.close()
 
 
+async def test_of_a_burst_of_pages_no_more_are_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted when they are let in, though none has got an event yet."""
+    monkeypatch.setattr(events, "LISTENERS", 3)
+    async with admin(tmp_path, graph()) as process:
+        listeners = Listeners(process.process)
+        streams = [listeners.stream() for _ in range(5) if not listeners.full()]
+        assert (3, True) == (len(streams), listeners.full())
+        del streams
+
+        assert not listeners.full()
+
+
 async def test_an_address_that_is_taken_is_said(tmp_path: Path) -> None:
     with listen("::1", 0) as taken:
         port = taken.getsockname()[1]

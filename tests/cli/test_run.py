@@ -94,6 +94,7 @@ def test_a_state_directory_that_is_a_file_is_said(folder: Path, capsys: pytest.C
         ({}, "there is no flow file in this directory"),
         ({"a.yaml": "version: ["}, "a.yaml:1:"),
         ({"a.yaml": FLOW.replace("debug", "debg")}, "a.yaml:5:"),
+        ({"a.yaml": "version: 1\nconnections: {}\n"}, "a flow has `nodes:`"),
     ],
 )
 def test_without_a_valid_flow_there_is_nothing_to_run(
@@ -103,4 +104,15 @@ def test_without_a_valid_flow_there_is_nothing_to_run(
         (folder / "flows" / name).write_text(text)
 
     assert EX_CONFIG == _run(folder)
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert "error: there is no valid flow to run" in told
+
+
+def test_a_path_that_does_not_exist_is_wrong_use_as_it_is_of_validate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "flows").rmdir()
+
+    assert EX_USAGE == _run(folder)
+    assert "there is no such file or directory" in capsys.readouterr().err
