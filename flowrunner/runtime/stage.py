@@ -17,7 +17,7 @@ from flowrunner.context import Context
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Message
 from flowrunner.node import Transform
-from flowrunner.runtime.careful import take_one_by_one
+from flowrunner.runtime.careful import take_carefully
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
 from flowrunner.runtime.state import PATIENCE_NS
 
@@ -159,7 +159,7 @@ class Stage:
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
         self.careful_until = 0
-        """Up to this journal position messages are taken one by one, so that one that crashes a node ends alone."""
+        """Up to this journal position a message that crashes a node is looked for, and ends alone."""
         self._yielded = 0
 
     @property
@@ -211,7 +211,7 @@ class Stage:
 
     async def _run_carefully(self, step: Step, batch: list[Message]) -> None:
         try:
-            poisoned = await take_one_by_one(step, batch)
+            poisoned = await take_carefully(step, batch)
         except Exception as error:
             # No message is to blame: a timer, or a state that cannot be taken back.
             raise NodeCrashError(step.outlet.context.node, error, []) from error

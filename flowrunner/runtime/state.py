@@ -21,7 +21,7 @@ PATIENCE_NS = 2_000_000
 """Nanoseconds after which work lets other tasks run."""
 CHUNK_BYTES = 128 * 1024
 """What a chunk holds at least, unless it is the last."""
-_LARGE_INTEGER, _BROKEN_TEXT = 1, 2
+_LARGE_INTEGER, _BROKEN_TEXT, _PAIRS = 1, 2, 3
 
 type Chunks = tuple[bytes, ...]
 
@@ -126,7 +126,10 @@ def _writable(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value, builtin_types=(bytes, bytearray), enc_hook=_encode_mapping)
     if isinstance(value, Mapping):
-        return {_writable(name): _writable(member) for name, member in value.items()}
+        pairs = [(_writable(name), _writable(member)) for name, member in value.items()]
+        if any(isinstance(name, msgspec.msgpack.Ext) for name, _ in pairs):
+            return msgspec.msgpack.Ext(_PAIRS, msgspec.msgpack.encode(pairs))
+        return dict(pairs)
     if isinstance(value, list | tuple):
         return [_writable(member) for member in value]
     return value
@@ -137,6 +140,8 @@ def _read_extension(code: int, data: memoryview) -> Any:
         return int(bytes(data), 16)
     if code == _BROKEN_TEXT:
         return bytes(data).decode("utf-8", "surrogatepass")
+    if code == _PAIRS:
+        return dict(_DECODER.decode(data))
     raise ValueError(f"an extension of type {code} is unknown")
 
 

@@ -6,14 +6,19 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from flowrunner import Message, NodeOptions, Transform, node_type
+import pytest
+
+from flowrunner import NANOSECONDS, Message, NodeOptions, Transform, node_type
+from flowrunner.runtime import careful
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
+from flowrunner.runtime.store import DiskStore
 from flowrunner.runtime.supervisor import Flow
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog
 from tests.runtime.flows import START, FlowBuilder, Keep, record, running
 from tests.runtime.test_flow import Even, Later
+from tests.runtime.test_stage import FaultyTimer
 
 Config = NodeOptions
 
@@ -198,5 +203,169 @@ def test_one_failing_flow_does_not_disturb_another(tmp_path: Path) -> None:
         for flow in flows:
             flow.stop(1.0)
         await asyncio.gather(*tasks)
+
+    run_virtual(scenario())
+
+
+@node_type("stubborn")
+class Stubborn(Later):
+    """Holds messages as ``later`` does; cannot read a state once it has half of it."""
+
+    def restore(self, state: Any) -> None:
+        super().restore(state)
+        self.context.timers.set("rubbish", 1, now=0)
+        raise KeyError("carried")
+
+
+@node_type("new_version")
+class NewVersion(Later):
+    """A version of ``later`` that cannot read older states."""
+
+    state_version = 2
+
+
+@node_type("old_version")
+class OldVersion(Later):
+    """The version before the present one."""
+
+    state_version = 0
+
+
+REFUSALS = {
+    "restore raises": (Later, Stubborn, "KeyError: 'carried'"),
+    "an older version": (Later, NewVersion, "ValueError: a state of version 1 cannot be read, only of 2"),
+    "a newer version": (
+        Later,
+        OldVersion,
+        "ValueError: it is of version 1, and this node type reads up to 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_node_that_refuses_its_state_begins_without_and_what_it_held_is_counted(
+    tmp_path: Path, name: str
+) -> None:
+    before, after, reason = REFUSALS[name]
+    graphs = [
+        FlowBuilder(delivery="journal").source("a").node("later", cls, "a").sink("b", "later").graph()
+        for cls in (before, after)
+    ]
+    graphs[1].definitions.update(graphs[0].definitions)
+    settings = FlowSettings(state_dir=tmp_path, checkpoint_every=1.0)
+
+    async def scenario() -> None:
+        storage = Storage("flow", "journal", settings, VirtualClock(START))
+        await storage.open()
+        runner, task = await _start(graphs[0], storage, settings)
+        await runner.assembly.sources["a"].context.post([record("lost"), record("lost too")])
+        await asyncio.sleep(2.5)
+        await runner.assembly.sources["a"].context.post([record("kept")])
+        await asyncio.sleep(0.1)
+        await _abandon(runner, task)
+        async with running(graphs[1], storage=storage) as flow:
+            await asyncio.sleep(15)
+
+            assert ["kept"] == flow.payloads("b")
+            books = flow.runner.ledger
+            assert ({"state_refused": 2}, 3, 0) == (books.dropped, books.received, books.balance)
+            context = flow.runner.assembly.contexts["later"]
+            assert "running" == context.status
+            assert (context.reason or "").startswith("began without its state, 2 messages dropped")
+            logged = {event: facts for _, event, facts in context.log.lines}  # type: ignore[attr-defined]
+            refusal = logged["a node refused its state and begins without"]
+            assert (2, reason) == (refusal["held"], refusal["reason"])
+            assert "install the version that wrote it" in logged["the refused state is kept"]["help"]
+        await storage.close()
+        copy = tmp_path / "flows" / "flow" / "state.db.refused"
+        store = DiskStore(copy, VirtualClock(START))
+        await store.open()
+        kept = await store.load()
+        assert kept is not None
+        assert 2 == kept.counters["later"]["held"]
+        await store.close()
+
+    run_virtual(scenario())
+
+
+class Poisonable(Count):
+    """Numbers the messages, sets a timer for each, and leaves a trace before it raises."""
+
+    def on_batch(self, batch: Any) -> list[Message]:
+        out: list[Message] = []
+        for message in batch:
+            if message.clock >= self.context.timers.due:
+                self.advance(message.clock, out)
+            self.count += 1
+            key = message.payload if isinstance(message.payload, str) else message.payload % 50
+            self.context.timers.set(key, message.clock + NANOSECONDS, now=message.clock)
+            if isinstance(message.payload, str):
+                self.context.counters.created += 5
+                self.context.emit(message, "out")
+                raise ZeroDivisionError("a bug")
+            out.append(message.replace(payload=[message.payload, self.count]))
+        return out
+
+    def on_timer(self, key: Any, due: int) -> list[Message]:
+        self.context.counters.created += 1
+        return [Message("timer", [key, self.count], due, clock=due)]
+
+
+node_type("poisonable")(Poisonable)
+
+
+@pytest.mark.parametrize("large", [0, 10**9], ids=["a large state", "a small state"])
+def test_thousands_of_poisonous_records_cost_one_restart_and_leave_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(careful, "LARGE", large)
+    graph = FlowBuilder(delivery="journal").source("a").node("n", Poisonable, "a").sink("b", "n").graph()
+
+    async def results(payloads: list[Any], folder: str) -> tuple[list[Any], Flow]:
+        settings = FlowSettings(state_dir=tmp_path / folder, checkpoint_every=1000.0)
+        flow = Flow(graph, settings, VirtualClock(START), RecordingLog())
+        task = asyncio.create_task(flow.run())
+        await asyncio.sleep(0.5)
+        source = flow.runner.assembly.sources["a"].context
+        await source.post([record(payload) for payload in payloads])
+        await asyncio.sleep(60)
+        sink: Any = flow.runner.assembly.sinks["b"].node
+        flow.stop(5.0)
+        await task
+        return [message.payload for message in sink.kept], flow
+
+    async def scenario() -> None:
+        mixed = [number if number % 2 else "poison" for number in range(6_000)]
+        found, flow = await results(mixed, "mixed")
+        clean, _ = await results([payload for payload in mixed if payload != "poison"], "clean")
+
+        assert 1 == flow.restarts
+        assert 3_000 < len(found)
+        assert [count for _, count in clean] == [count for _, count in found]
+        books = flow.runner.ledger
+        assert (6_000, 3_000, 0, 0) == (books.received, books.dead_lettered, books.held, books.balance)
+        assert len(found) == books.written
+
+    run_virtual(scenario())
+
+
+def test_a_timer_that_raises_is_not_taken_for_a_poisonous_record(tmp_path: Path) -> None:
+    graph = FlowBuilder(delivery="journal").source("a").node("n", FaultyTimer, "a").sink("b", "n").graph()
+
+    async def scenario() -> None:
+        settings = FlowSettings(state_dir=tmp_path, checkpoint_every=1000.0)
+        flow = Flow(graph, settings, VirtualClock(START), RecordingLog())
+        task = asyncio.create_task(flow.run())
+        await asyncio.sleep(0.5)
+        await flow.runner.assembly.sources["a"].context.post([record(1)])
+        await asyncio.sleep(0.5)
+        await flow.runner.assembly.sources["a"].context.post([record(2), record(3)])
+        await asyncio.sleep(30)
+
+        assert "degraded" == flow.status
+        assert "faulty_timer" in str(flow.reason) or "crashed: ZeroDivisionError" in str(flow.reason)
+        assert 0 == flow.runner.ledger.dead_lettered
+        flow.stop(1.0)
+        await task
 
     run_virtual(scenario())
