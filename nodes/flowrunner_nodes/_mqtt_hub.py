@@ -18,8 +18,10 @@ from flowrunner_nodes._mqtt_subscribing import Subscribing
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at the most, and between two when a person must act."""
 FIRST_PAUSE = 0.5
-STABLE = 30.0
+STABLE = 10.0
 """Seconds that a connection must live for the next attempts to be quick again."""
+STABLE_AFTER_TAKEOVER = 30.0
+"""The same where another client ended it: two that push each other out live as long as the other waits."""
 _TAKEN_OVER = 142
 _ANSWER_PAUSE = 0.5
 """Seconds without reading at the most while a message of ours waits for its acknowledgement."""
@@ -136,13 +138,14 @@ class Hub:
         """Report a lost connection; return the seconds to wait before the next attempt."""
         if self._router.refused:
             return 0.0
-        if lived >= STABLE:
+        taken_over = error.code == _TAKEN_OVER
+        if lived >= (STABLE_AFTER_TAKEOVER if taken_over else STABLE):
             self._failures = self._short_lives = 0
         self._failures += 1
         self._short_lives = self._short_lives + 1 if lived else 0
         reason = error.reason
         pause = _jitter(0, FIRST_PAUSE, self._failures)
-        if error.code == _TAKEN_OVER or self._short_lives >= _STORM:
+        if taken_over or self._short_lives >= _STORM:
             self.counts["takeovers"] += 1
             reason += f"; is there another client with the client id `{self._settings.client_id}`?"
             pause = _jitter(0.5, 4 * FIRST_PAUSE, self._failures)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowrunner_nodes import _mqtt_client, _mqtt_hub, _mqtt_subscribing
+from flowrunner_nodes._mqtt_settings import LinkError
 from tests.nodes.mqtt_harness import Flow, running, until
 from tests.servers.mosquitto import Certificates, Mosquitto, free_port
 from tests.servers.mqtt_peer import (
@@ -377,6 +378,26 @@ async def test_two_clients_with_one_id_back_off_and_say_so(
             told = str(one.log.lines + two.log.lines)
             assert "is there another client with the client id `twin`?" in told
             assert one.context.reconnects + two.context.reconnects < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "longest", "takeovers"),
+    [
+        pytest.param(None, 1.0, 0, id="a network that breaks now and then"),
+        pytest.param(142, 60.0, 20, id="another client that takes the session"),
+    ],
+)
+def test_a_connection_that_lived_a_while_is_made_again_soon_unless_somebody_ended_it(
+    code: int | None, longest: float, takeovers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_mqtt_hub, "FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(_mqtt_hub, "LONGEST_PAUSE", 60.0)
+    hub = Flow({"url": "mqtt://127.0.0.1:1"}, {}).connection._hub
+
+    pauses = [hub._judge(LinkError("it broke", code=code), 12.0) for _ in range(20)]
+
+    assert longest / 2 <= max(pauses) <= longest
+    assert takeovers == hub.counts["takeovers"]
 
 
 @pytest.mark.server
