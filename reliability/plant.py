@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -96,6 +95,8 @@ class Plant:
         """What the database has stored, in order, repeats included."""
         self.written: set[int] = set()
         """Numbers of the messages that are in the database."""
+        self.newest = 0
+        """The highest of them."""
         self.excused: list[tuple[float, float]] = []
         """Times during which the broker may have acknowledged what it then lost with its memory."""
         self.answering = False
@@ -125,17 +126,16 @@ class Plant:
         stored, self.influx.stored = self.influx.stored, []
         self.influx.requests.clear()
         self.lines += stored
-        self.written.update(number_of(line) for line in stored if line.startswith("every,"))
+        self.written.update(numbers := [number_of(line) for line in stored if line.startswith("every,")])
+        self.newest = max(self.newest, *numbers, 0)
 
     async def fresh(self, seconds: float = QUIET_SECONDS) -> float:
-        """Wait until something acknowledged from now on is written and all is ready; return the seconds it took."""
-        begin = time.monotonic()
+        """Wait until something published from now on is written and all is ready; return the seconds it took."""
+        begin, before = time.monotonic(), self.publisher.published
 
         async def arrived() -> bool:
             self.collect()
-            newest = reversed(self.publisher.acknowledged.items())
-            since = itertools.takewhile(lambda pair: pair[1] > begin, newest)
-            return not self.written.isdisjoint(number for number, _ in since)
+            return self.newest > before
 
         await self.until(arrived, "what is published now is not written", seconds)
         await self.until(self.ready, "it is not ready", seconds)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -39,6 +40,10 @@ class Watched:
     """When the books did not balance."""
     lags: list[float] = field(default_factory=list)
     """Seconds by which the event loop was late, sampled."""
+    own_lags: list[float] = field(default_factory=list)
+    """The same without what the process waited for a core of the machine since the look before."""
+    core_wait: tuple[int, float] = (0, 0.0)
+    """Process and seconds of its last ``core_wait``."""
     rss_most: int = 0
     tracebacks: int = 0
 
@@ -49,6 +54,11 @@ def footprint(plant: Plant) -> Footprint:
     process = psutil.Process(plant.flowrunner.process.pid)
     with process.oneshot():
         return Footprint(process.memory_info().rss, process.num_fds(), process.num_threads())
+
+
+def core_wait(pid: int) -> float:
+    """Return the seconds that the main thread of a process has been ready to run and was given no core."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def metric(text: str, name: str) -> float | None:
@@ -99,9 +109,12 @@ async def _look(plant: Plant, seen: Watched, at: float) -> None:
     if unaccounted:
         seen.unbalanced.append(f"{at:.0f} s: {unaccounted:.0f} messages unaccounted for")
     lag = metric(text, "flowrunner_event_loop_lag_seconds")
-    if lag is not None:
-        seen.lags.append(lag)
-    try:
-        seen.rss_most = max(seen.rss_most, footprint(plant).rss)
-    except psutil.NoSuchProcess:
+    process = plant.flowrunner.process
+    if lag is None or process is None or process.poll() is not None:
         return
+    waited = core_wait(process.pid)
+    if seen.core_wait[0] == process.pid:
+        seen.lags.append(lag)
+        seen.own_lags.append(max(0.0, lag - (waited - seen.core_wait[1])))
+    seen.core_wait = process.pid, waited
+    seen.rss_most = max(seen.rss_most, footprint(plant).rss)
