@@ -67,7 +67,10 @@ def _url(request: Request) -> URL:
     return url
 
 
-def _context(tls: TlsOptions) -> ssl.SSLContext:
+def _context(tls: TlsOptions) -> ssl.SSLContext | bool:
+    """Return how certificates are checked; ``True`` for aiohttp's own way, which is made once a process."""
+    if tls == TlsOptions():
+        return True
     context = ssl.create_default_context(cafile=tls.ca)
     if tls.insecure:
         context.check_hostname = False
