@@ -49,6 +49,10 @@ class Connection[C: Options]:
     async def run(self) -> None:
         """Keep the connection up until cancelled; return at once when there is nothing to keep up."""
 
+    def forget(self, node: str) -> None:
+        """Let go of what is kept for a node: a reload has removed it, and the connection goes on."""
+        del node
+
 
 class ConnectionContext:
     """What the engine gives a connection."""
@@ -94,7 +98,7 @@ class Context:
         self.clock = clock
         """The machine's clock: for sources, sinks and connections. Transforms use ``message.clock`` only."""
         self.wired = wired
-        """The ports that have a wire; a message for any other port ends here and must be counted."""
+        """The ports that have a wire, others after a reload; a message for any other port ends here and must be counted."""
         self.connection = connection
         self.counters = Counters()
         self.timers = Timers()

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from flowrunner.clock import Clock
 from flowrunner.context import Connection, ConnectionContext, Context, Logger
-from flowrunner.graph.build import Graph
+from flowrunner.counters import Counters
+from flowrunner.graph.build import Graph, GraphConnection
 from flowrunner.message import Message
-from flowrunner.node import Sink, Source, Transform
-from flowrunner.runtime.channel import Channel, Inbox, Marker
+from flowrunner.node import BufferOptions, Sink, Source, Transform
+from flowrunner.runtime.channel import Channel, Marker
 from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
 from flowrunner.runtime.dead_letters import REPLAYED
+from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.journal import Journal
 from flowrunner.runtime.outbox_task import OutboxTask
 from flowrunner.runtime.sinks import SinkTask
@@ -48,8 +52,34 @@ class StageTask:
         self.ends = ends
 
 
+class Former(msgspec.Struct, frozen=True):
+    """The version before, and what of it goes on in a new one."""
+
+    parts: Assembly
+    nodes: frozenset[str]
+    connections: frozenset[str]
+
+    def counters(self, graph: Graph, name: str) -> Counters | None:
+        """Return the counters that a node of ``graph`` carries on: those of its id, if that was of the same kind."""
+        before = self.parts.graph.nodes.get(name)
+        same = before is not None and before.type.kind == graph.nodes[name].type.kind
+        return self.parts.contexts[name].counters if same else None
+
+
+class SinkWiring(msgspec.Struct, frozen=True):
+    """Between which parts a sink is to stand that goes on from the version before."""
+
+    outlet: Outlet
+    inbox: Inbox
+    ends: Ends
+
+
 class Assembly:
-    """The constructed parts of one flow."""
+    """The constructed parts of one flow.
+
+    With a version before, what goes on of it is shared by both and is not touched: until the flow goes over to the
+    new one, and if it does not, the parts of the version before are as they were.
+    """
 
     def __init__(
         self,
@@ -61,6 +91,7 @@ class Assembly:
         callbacks: Callbacks,
         *,
         outboxes: Path | None,
+        former: Former | None = None,
     ) -> None:
         """``outboxes``: the directory for the outboxes of sinks; without it no sink has one."""
         self.graph = graph
@@ -70,11 +101,11 @@ class Assembly:
         self._clock = clock
         self._log = log
         self._callbacks = callbacks
+        self._instance = instance
+        self._former = former
+        self._kept = former.nodes if former is not None else frozenset[str]()
         self.connections: dict[str, Connection[Any]] = {
-            name: connection.type.cls(
-                connection.config, ConnectionContext(graph.name, name, clock, log, instance)
-            )
-            for name, connection in graph.connections.items()
+            name: self._connection(connection) for name, connection in graph.connections.items()
         }
         self.contexts: dict[str, Context] = {name: self._context(name) for name in graph.nodes}
         self.channels: dict[tuple[int, str], Channel] = {
@@ -85,6 +116,9 @@ class Assembly:
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, SourceTask] = {}
         self.sinks: dict[str, SinkTask] = {}
+        self.kept_sinks: dict[str, SinkWiring] = {}
+        self.leaving: list[SinkTask] = []
+        """Sinks that are no longer part of the flow, and still write what had come to them."""
         self.stages: list[StageTask] = []
         self._edges: dict[tuple[int, str], Target] = {}
         for number in reversed(range(len(self.plan.tasks))):
@@ -93,9 +127,29 @@ class Assembly:
             name: self._target(0, name) for name in graph.nodes if name not in self.sources
         }
         """Where the pump puts a message that is meant for one node."""
-        self.replays = JournalContext(journal, graph.name, REPLAYED, log=log, clock=clock)
+        self.replays: JournalContext = (
+            former.parts.replays
+            if former is not None
+            else JournalContext(journal, graph.name, REPLAYED, log=log, clock=clock)
+        )
         """The way into the journal for dead letters that are replayed."""
         self.pumped = Stage([self.steps[name] for name in self.plan.tasks[0].nodes if name in self.steps])
+        self._former = None  # versions must not hold on to each other
+
+    @property
+    def all_stages(self) -> list[Stage]:
+        """The stage that the pump runs, and those behind channels."""
+        return [self.pumped, *(task.stage for task in self.stages)]
+
+    def wired(self, name: str) -> frozenset[str]:
+        """Return the ports of a node that have a wire."""
+        return frozenset(wire.port for wire in self.graph.wires if wire.source == name)
+
+    def _connection(self, connection: GraphConnection) -> Connection[Any]:
+        if self._former is not None and connection.name in self._former.connections:
+            return self._former.parts.connections[connection.name]
+        context = ConnectionContext(self.graph.name, connection.name, self._clock, self._log, self._instance)
+        return connection.type.cls(connection.config, context)
 
     @property
     def intakes(self) -> dict[str, JournalContext]:
@@ -103,12 +157,19 @@ class Assembly:
         return {name: source.context for name, source in self.sources.items()} | {REPLAYED: self.replays}
 
     def _context(self, name: str) -> Context:
+        if self._former is not None and name in self._kept:
+            return self._former.parts.contexts[name]
+        context = self._new_context(name)
+        if self._former is not None and (counters := self._former.counters(self.graph, name)) is not None:
+            context.counters = counters
+        return context
+
+    def _new_context(self, name: str) -> Context:
         node = self.graph.nodes[name]
-        wired = frozenset(wire.port for wire in self.graph.wires if wire.source == name)
         common: dict[str, Any] = {
             "log": self._log,
             "clock": self._clock,
-            "wired": wired,
+            "wired": self.wired(name),
             "connection": self.connections.get(getattr(node.config, "connection", "")),
         }
         if node.type.kind == "source":
@@ -123,11 +184,16 @@ class Assembly:
             counters.received += count
             counters.drop("buffer_full", count)
 
-        if buffer is None:
-            return Channel(progress=plan.progress, on_drop=on_drop)
+        options = buffer or BufferOptions()
         # What is in front of an outbox is no buffer of its own: there the outbox does as `when_full` says.
-        when_full = "block" if self._has_outbox(plan.target) else buffer.when_full
-        return Channel(capacity=buffer.capacity, when_full=when_full, progress=plan.progress, on_drop=on_drop)
+        when_full = "block" if self._has_outbox(plan.target) else options.when_full
+        return Channel(
+            capacity=options.capacity,
+            when_full=when_full,
+            progress=plan.progress,
+            on_drop=on_drop,
+            to_stage=self.graph.nodes[plan.target].type.kind == "transform",
+        )
 
     def _has_outbox(self, name: str) -> bool:
         return self._outboxes is not None and self.graph.nodes[name].config.outbox is not None
@@ -141,6 +207,9 @@ class Assembly:
             outlet = self.outlets[name] = Outlet(
                 context, self._wires(number, name), self._callbacks.on_failure
             )
+            if self._former is not None and name in self._kept:
+                self._keep(number, name, self._former.parts)
+                continue
             instance = node.type.cls(node.config, context)
             if isinstance(instance, Transform):
                 self.steps[name] = Step(instance, outlet)
@@ -151,6 +220,16 @@ class Assembly:
         if plan.kind == "stage":
             stage = Stage([self.steps[name] for name in plan.nodes])
             self.stages.append(StageTask(plan.nodes[0], stage, self._inbox(plan.nodes), self.ends[number]))
+
+    def _keep(self, number: int, name: str, former: Assembly) -> None:
+        """Take a node over as it is: a transform in a new step, a source or sink with the task around it."""
+        if name in former.steps:
+            self.steps[name] = Step(former.steps[name].node, self.outlets[name])
+        elif name in former.sources:
+            self.sources[name] = former.sources[name]
+        else:
+            self.sinks[name] = former.sinks[name]
+            self.kept_sinks[name] = SinkWiring(self.outlets[name], self._inbox((name,)), self.ends[number])
 
     def _sink(self, number: int, name: str, node: Sink[Any], outlet: Outlet) -> None:
         given: dict[str, Any] = {

@@ -35,6 +35,9 @@ class Marker(msgspec.Struct, frozen=True, gc=False):
     clock: int
 
 
+END = 2**63
+"""The number of the marker behind which nothing comes any more."""
+
 type Item = Batch | Marker
 type WhenFull = Literal["block", "drop_oldest", "drop_newest"]
 
@@ -49,6 +52,7 @@ class Channel:
         when_full: WhenFull = "block",
         progress: bool = False,
         on_drop: Callable[[int], None] | None = None,
+        to_stage: bool = False,
     ) -> None:
         self.capacity = capacity
         self.when_full: WhenFull = when_full
@@ -59,6 +63,11 @@ class Channel:
         self.blocked_seconds = 0.0
         self.dropped_behind = 0
         """Messages dropped that lay behind the newest marker: they are not part of its checkpoint."""
+        self.to_stage = to_stage
+        """Whether its consumer is a stage, not a sink."""
+        self.closed = False
+        """Whether nothing comes any more: another channel has taken its place."""
+        self._widened = False
         self._items: deque[Item] = deque()
         self._markers = 0
         self._on_drop = on_drop
@@ -83,7 +92,23 @@ class Channel:
 
     def full(self) -> bool:
         """Return whether a producer should wait."""
-        return self.when_full == "block" and self.depth >= self.capacity
+        return self.when_full == "block" and self.depth >= self.capacity and not self._widened
+
+    def widen(self, *, wide: bool) -> None:
+        """Let producers put without waiting, for as long as it takes to empty the channels before them."""
+        self._widened = wide
+        _wake(self._putter)
+
+    def close(self) -> None:
+        """Take nothing more in, and tell a consumer that waits."""
+        self.closed = True
+        _wake(self._getter)
+
+    def put_first(self, batch: Batch) -> None:
+        """Put a batch before everything else, whatever the capacity."""
+        self.depth += len(batch.messages)
+        self._items.appendleft(batch)
+        _wake(self._getter)
 
     async def room(self) -> None:
         """Return when the channel has room."""
@@ -103,8 +128,8 @@ class Channel:
         return not self._items
 
     async def wait(self) -> None:
-        """Return when there is something to take."""
-        while not self._items:
+        """Return when there is something to take, or when the channel is closed."""
+        while not self._items and not self.closed:
             self._getter = asyncio.get_running_loop().create_future()
             await self._getter
 
@@ -174,59 +199,6 @@ class Channel:
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-class Inbox:
-    """What a task receives: one channel or several, taken up step by step so that the order is defined.
-
-    With several channels a step is handed out when every producer has come past it; a producer that is ahead
-    waits in its channel, and so does what lies behind a marker until the marker has come in on all of them.
-    """
-
-    def __init__(self, channels: dict[str, list[Channel]]) -> None:
-        """``channels``: the target node's id → its channels, in the order of their producers."""
-        self._targets = [(target, channel) for target, inputs in channels.items() for channel in inputs]
-        self._reached = [0] * len(self._targets)
-
-    async def take(self) -> tuple[dict[str, list[Message]], int, int] | Marker:
-        """Return ``(messages by node, step, clock)`` of all complete steps, or the next marker."""
-        while True:
-            step = await self._complete_step()
-            taken, clock = self._take_until(step)
-            if clock is not None:
-                return taken, step, clock
-            if (marker := self._take_marker()) is not None:
-                return marker
-
-    async def _complete_step(self) -> int:
-        for number, (_, channel) in enumerate(self._targets):
-            if self._reached[number] <= min(self._reached) and channel.empty():
-                await channel.wait()
-            self._reached[number] = max(self._reached[number], channel.reached())
-        return min(self._reached)
-
-    def _take_until(self, step: int) -> tuple[dict[str, list[Message]], int | None]:
-        taken: dict[str, list[list[Message]]] = {}
-        clock: int | None = None
-        for target, channel in self._targets:
-            while not channel.empty():
-                item = channel.peek()
-                if isinstance(item, Marker) or item.step > step:
-                    break
-                channel.take()
-                clock = item.clock if clock is None else max(clock, item.clock)
-                if item.messages:
-                    taken.setdefault(target, []).append(item.messages)
-        return {target: merge(lists) for target, lists in taken.items()}, clock
-
-    def _take_marker(self) -> Marker | None:
-        heads = [channel.peek() if not channel.empty() else None for _, channel in self._targets]
-        if not all(isinstance(head, Marker) for head in heads):
-            return None
-        for _, channel in self._targets:
-            channel.take()
-        marker = heads[0]
-        return marker if isinstance(marker, Marker) else None
 
 
 def merge(lists: list[list[Message]]) -> list[Message]:

@@ -92,16 +92,28 @@ class Checkpointer:
         self._cut = _Cut(0, ())
         self._released = 0
 
-    async def run(self, every: float) -> None:
-        """Take a checkpoint every ``every`` seconds in which something happened.
+    async def run(self, every: float, *, now: bool = False) -> None:
+        """Take a checkpoint every ``every`` seconds in which something happened, the first ``now`` if wanted.
 
         And one more: the journal keeps what came since the one before the last, and may be full of it.
         """
-        self._released = self._pump.position
+        if now:
+            await self.take()
+        else:
+            self._released = self._pump.position
         while True:
             await asyncio.sleep(every)
             if self._pump.changed or self.error is not None or self._released < self._pump.position:
                 await self.take()
+
+    def give_up(self) -> int:
+        """Expect no more answers to the checkpoint that is under way; return a number for another marker."""
+        self._cut = _Cut(self._cut.number + 1, ())
+        return self._cut.number
+
+    def rewire(self, assembly: Assembly) -> None:
+        """Go on with another version of the flow."""
+        self._assembly = assembly
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
         """Take a dead letter, to be saved with the next checkpoint or earlier."""
@@ -126,6 +138,8 @@ class Checkpointer:
 
     async def take(self) -> None:
         """Send a marker through the flow and commit what comes back; waits as long as a sink does."""
+        for sink in list(self._assembly.leaving):
+            await sink.left.wait()
         started = self._clock.monotonic()
         tasks = ["", *self._assembly.sinks, *(stage.name for stage in self._assembly.stages)]
         cut = self._cut = _Cut(self._cut.number + 1, tasks)

@@ -50,6 +50,7 @@ class Ledger(msgspec.Struct, frozen=True):
 def ledger(assembly: Assembly, pump: Pump, retired: Counters) -> Ledger:
     """Return the books of a flow now; ``retired`` are the counters of nodes that earlier versions had."""
     everyone = [context.counters for context in assembly.contexts.values()] + [retired]
+    everyone += [sink.outlet.context.counters for sink in assembly.leaving]
     dropped: dict[str, int] = {}
     for counters in everyone:
         for reason, count in counters.dropped.items():
@@ -96,4 +97,5 @@ def under_way(assembly: Assembly) -> int:
     targets += [target for ends in assembly.ends for target, _ in ends.channels]
     between = sum(len(messages) for target in targets for messages in target.lists)
     between += sum(step.waiting for step in assembly.steps.values())
+    between += sum(sink.inbox.depth for sink in assembly.leaving)
     return between + sum(channel.depth for channel in assembly.channels.values())

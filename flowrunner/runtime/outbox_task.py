@@ -11,7 +11,7 @@ from flowrunner.errors import FlowrunnerError, JournalFull, MessageError
 from flowrunner.message import Message, Record
 from flowrunner.node import Sink
 from flowrunner.runtime.backoff import Backoff
-from flowrunner.runtime.channel import Marker, WhenFull
+from flowrunner.runtime.channel import END, Marker, WhenFull
 from flowrunner.runtime.outbox import Outbox, Recovery
 from flowrunner.runtime.sinks import OUTBOX_DAMAGED, OUTBOX_FULL, SinkTask
 from flowrunner.runtime.stage import Outlet
@@ -31,6 +31,7 @@ class OutboxTask(SinkTask):
         )
         self._when_full: WhenFull = "block" if options.buffer is None else options.buffer.when_full
         self._state: Any = None
+        self._putting = False
         self._full = False
 
     @override
@@ -51,10 +52,29 @@ class OutboxTask(SinkTask):
         try:
             self._recover(await self._open_outbox())
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._fill(), name=f"outbox {self.outlet.context.node}")
+                filling = group.create_task(self._fill(), name=f"outbox {self.outlet.context.node}")
                 await super().run()
+                filling.cancel()
         finally:
             await self.outbox.close()
+
+    @property
+    @override
+    def busy(self) -> bool:
+        return self._putting or super().busy
+
+    @override
+    async def leave(self, task: asyncio.Task[None], patience: float) -> list[Message]:
+        await super().leave(task, patience)
+        return []  # the outbox has them
+
+    @override
+    def take_up(self, left: list[Message], values: dict[str, Any]) -> None:
+        self.restore(values)
+        counters = self.outlet.context.counters
+        counters.received -= len(left)
+        counters.held -= len(left)
+        self.inbox.put_first(left)
 
     @override
     async def _take(self) -> list[Message]:
@@ -98,15 +118,19 @@ class OutboxTask(SinkTask):
             counters.written += recovery.ended
 
     async def _fill(self) -> None:
-        while True:
+        while not self._leaving:
             taken = await self._receive()
+            if isinstance(taken, Marker) and taken.checkpoint == END:
+                return
             if isinstance(taken, Marker):
                 self.ends.flush(*self._reached)
                 self._on_marker(taken)
                 self.ends.mark(taken)
                 continue
+            self._putting = True
             for portion in self.outbox.portions(self._records(taken)):
                 await self._put(portion)
+            self._putting = False
             self.ends.flush(*self._reached)
             await self.ends.room()
 

@@ -68,6 +68,14 @@ class Pump:
         self._waiter: asyncio.Future[None] | None = None
         self._woken = False
         self._drained: asyncio.Future[None] | None = None
+        self._halting = False
+        self._stepping = False
+        self._stepped: asyncio.Future[None] | None = None
+
+    @property
+    def step(self) -> int:
+        """The number of the last step."""
+        return self._step
 
     @property
     def changed(self) -> bool:
@@ -80,26 +88,35 @@ class Pump:
         return max(0, self.recovered - self.position)
 
     async def run(self) -> None:
-        """Pump until cancelled."""
-        while True:
-            self._woken = False
-            if self._marker is not None:
-                await self._mark(self._marker)
-            try:
-                entries = await self._read()
-            except OSError:
-                await asyncio.sleep(DISK_PAUSE)  # the journal says why it is not ready
-                continue
-            if entries:
-                self.caught_up = False
-                await self._process(entries)
-            elif self.clock < self._next_due() <= (now := self._now()):
-                await self._tick(now)
-            else:
-                self.caught_up = True
-                if self._drained is not None and not self._drained.done():
-                    self._drained.set_result(None)
-                await self._wait()
+        """Pump until cancelled or halted."""
+        self._halting = self._stepping = False
+        try:
+            await self._ends.room()
+            while not self._halting:
+                await self._turn()
+        finally:
+            self._between_steps()
+
+    async def _turn(self) -> None:
+        """Do what is next: a marker, a step, or waiting for either."""
+        self._woken = False
+        if self._marker is not None:
+            await self._mark(self._marker)
+        try:
+            entries = await self._read()
+        except OSError:
+            await asyncio.sleep(DISK_PAUSE)  # the journal says why it is not ready
+            return
+        if entries:
+            self.caught_up = False
+            await self._process(entries)
+        elif self.clock < self._next_due() <= (now := self._now()):
+            await self._tick(now)
+        else:
+            self.caught_up = True
+            if self._drained is not None and not self._drained.done():
+                self._drained.set_result(None)
+            await self._wait()
 
     async def _read(self) -> Sequence[Entry]:
         """Return the next records; pass over those that are lost."""
@@ -127,6 +144,20 @@ class Pump:
         self._marker = checkpoint
         self.wake()
 
+    async def halt(self) -> None:
+        """Return between two steps, and begin no other: :meth:`run` may then be cancelled, and be called again."""
+        self._halting = True
+        self.wake()
+        if self._stepping:
+            self._stepped = asyncio.get_running_loop().create_future()
+            await self._stepped
+
+    def rewire(
+        self, sources: Mapping[str, SourceTask], outlets: Mapping[str, Outlet], stage: Stage, ends: Ends
+    ) -> None:
+        """Go on with the parts of another version of the flow; to be called between two steps."""
+        self._sources, self._outlets, self._stage, self._ends = sources, outlets, stage, ends
+
     async def drain(self) -> None:
         """Return when everything that is in the journal now has been sent on."""
         while self._journal.pending or self.position < self._journal.last or not self.caught_up:
@@ -141,6 +172,7 @@ class Pump:
             context.counters.received += sum(entry.seq <= self.recovered for entry in entries)
 
     async def _process(self, entries: Sequence[Entry]) -> None:
+        self._stepping = True
         self._decode(entries)
         last = entries[-1]
         self.position = last.seq
@@ -155,12 +187,19 @@ class Pump:
         await self._advance(allowed)
 
     async def _advance(self, clock: int) -> None:
+        self._stepping = True
         self._step += 1
         self.clock = max(self.clock, clock)
         await self._stage.advance(self.clock)
         self._ends.flush(self._step, self.clock)
+        self._between_steps()
         await self._ends.room()
         await self._room()
+
+    def _between_steps(self) -> None:
+        self._stepping = False
+        if self._stepped is not None and not self._stepped.done():
+            self._stepped.set_result(None)
 
     def _now(self) -> int:
         """Return how far the flow clock may go: with the data while a source replays the past, else with the wall.

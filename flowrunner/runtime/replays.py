@@ -52,6 +52,10 @@ class Replays:
         self._wanted = asyncio.Event()
         store.on_letters = self._tell_what_gave_way
 
+    def rewire(self, assembly: Assembly) -> None:
+        """Go on with another version of the flow."""
+        self._assembly, self._context = assembly, assembly.replays
+
     def wake(self) -> None:
         """Look now: letters are to be replayed."""
         self.idle = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from flowrunner.errors import NodeFailed, RetryLater
 from flowrunner.message import Message
 from flowrunner.node import Limits, Sink
 from flowrunner.runtime.backoff import Backoff
-from flowrunner.runtime.channel import Inbox, Marker
+from flowrunner.runtime.channel import END, Marker
+from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.stage import Ends, Outlet
 
 OUTBOX_FULL = "outbox_full"
@@ -22,6 +24,7 @@ OUTBOX_DAMAGED = "outbox_damaged"
 """The reason under which messages are counted that the disk has lost."""
 BESIDE = frozenset({"buffer_full", OUTBOX_FULL, OUTBOX_DAMAGED})
 """Reasons for which the engine may drop messages while a sink is writing."""
+_LOOK = 0.01
 LAST = 5
 """Messages that are kept to look at."""
 
@@ -51,18 +54,25 @@ class SinkTask:
         self._on_written = on_written
         self._backoff = Backoff()
         self._opened = False
+        self._writing = False
+        self._leaving = False
+        self.left = asyncio.Event()
+        """Set when a sink that has left the flow has written what had come to it."""
         self._reached = (0, 0)
 
     async def run(self) -> None:
-        """Write what comes in until cancelled."""
+        """Write what comes in until cancelled, or until the end of what comes."""
         limits = self.node.limits()
         try:
-            while True:
+            while not self._leaving:
                 retry = None if self._opened else await self._open()
-                marker = await self._gather(limits, retry)
-                while self.pending:
+                # What a sink before this one has left is written first.
+                marker = None if self.pending else await self._gather(limits, retry)
+                while self.pending and not self._leaving:
                     await self._write(self.pending[: limits.max_messages])
                 self.ends.flush(*self._reached)
+                if marker is not None and marker.checkpoint == END:
+                    return
                 if marker is not None:
                     self._on_marker(marker)
                     self.ends.mark(marker)
@@ -90,6 +100,52 @@ class SinkTask:
             )
             counters.drop("reload", counters.held)
             counters.held = 0
+
+    async def prepare(self) -> None:
+        """Open the sink ahead of :meth:`run`; raises what it raises."""
+        await self.node.open()
+        self._opened = True
+
+    async def give_up(self) -> None:
+        """Close a sink that was prepared and is not run."""
+        await self._close()
+
+    def turn(self, marker: Marker) -> None:
+        """Send on what has gathered, and a marker to the stages behind."""
+        self.ends.flush(*self._reached)
+        self.ends.mark(marker, stages_only=True)
+
+    def rewire(self, outlet: Outlet, inbox: Inbox, ends: Ends) -> None:
+        """Go on between other parts; also in the midst of a write."""
+        self.outlet, self.inbox, self.ends = outlet, inbox, ends
+
+    async def leave(self, task: asyncio.Task[None], patience: float) -> list[Message]:
+        """End :meth:`run`, which is ``task``, behind the write that is under way; return what is not accepted.
+
+        A write that takes longer than ``patience`` seconds is cancelled: nobody knows then whether it was accepted.
+        """
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self.busy and not task.done():
+                    await asyncio.wait({task}, timeout=_LOOK)
+        task.cancel()
+        await asyncio.wait({task})
+        left, self.pending = self.pending, []
+        return left
+
+    @property
+    def busy(self) -> bool:
+        """Whether messages are in other hands: a cancellation now would leave open what became of them."""
+        return self._writing
+
+    def take_up(self, left: list[Message], values: dict[str, Any]) -> None:
+        """Begin with what the sink before this one has not written; ``values`` is what that one's snapshot was."""
+        del values
+        self.pending, counters = left, self.outlet.context.counters
+        if counters.held > len(left):
+            counters.drop("reload", counters.held - len(left))
+            counters.held = len(left)
 
     async def _gather(self, limits: Limits, retry: float | None) -> Marker | None:
         """Take until a batch is full or old enough, or a marker comes, which is returned.
@@ -138,6 +194,7 @@ class SinkTask:
         counters.batches += 1
         left: Sequence[Message] = ()
         pause = 0.0
+        self._writing = True
         try:
             if not self._opened:
                 await self.node.open()
@@ -155,12 +212,13 @@ class SinkTask:
             for reason in _left_out(counters):
                 counters.dropped[reason] = before.get(reason, 0)
             await self._close()
+        self._writing = False
         accepted = self._end(batch, left, before)
         self._on_written(accepted)
         self.outlet.settle([])
         if pause:
             counters.retries += 1
-            await asyncio.sleep(pause)
+            await asyncio.sleep(0 if self._leaving else pause)
 
     def _end(self, batch: list[Message], left: Sequence[Message], before: dict[str, int]) -> list[Message]:
         """Count what has ended and keep what is left; return what the world has accepted."""

@@ -134,6 +134,14 @@ class SourceTask:
         self._opened = _Opened(node)
         self._on_finished = on_finished
 
+    async def prepare(self) -> None:
+        """Open the source ahead of :meth:`run`; raises what it raises, and it is then closed."""
+        await self._opened.begin()
+
+    async def give_up(self) -> None:
+        """Close a source that was prepared and is not run."""
+        await self._opened.end()
+
     @property
     def open(self) -> bool:
         """Whether the source is open: between its ``open`` and its ``close``."""
@@ -154,18 +162,33 @@ class _Opened:
         self.open = False
         self._node = node
         self._context = node.context
+        self._begun = False
+
+    async def begin(self) -> None:
+        """Open the source; close it again when that fails."""
+        try:
+            await self._node.open()
+            self._begun = True
+        finally:
+            if not self._begun:
+                await self._node.close()
+
+    async def end(self) -> None:
+        """Close the source."""
+        self.open = self._begun = False
+        await self._node.close()
 
     async def run(self) -> None:
         """Open, run, close."""
+        if not self._begun:
+            await self.begin()
         try:
-            await self._node.open()
             if self._context.status == "starting":
                 self._context.report("running")
             self.open = True
             await self._node.run()
         finally:
-            self.open = False
-            await self._node.close()
+            await self.end()
 
 
 async def run_connection(connection: Connection[Any]) -> None:

@@ -63,7 +63,7 @@ class Outlet:
         self, context: Context, wires: Mapping[str, Sequence[Target]], on_failure: OnFailure
     ) -> None:
         self.context = context
-        self._wires = wires
+        self.wires = wires
         self._on_failure = on_failure
 
     def settle(self, out: list[Message]) -> None:
@@ -84,7 +84,7 @@ class Outlet:
 
     def _send(self, port: str, messages: list[Message]) -> None:
         counters = self.context.counters
-        targets = self._wires.get(port)
+        targets = self.wires.get(port)
         if not targets:
             counters.drop("unwired", len(messages))
             return
@@ -99,6 +99,8 @@ class Ends:
 
     def __init__(self) -> None:
         self.channels: list[tuple[Target, Channel]] = []
+        self.since = 0
+        """Markers of earlier checkpoints are not passed on: another version of the flow began them."""
 
     def add(self, channel: Channel) -> Target:
         """Return the target that feeds ``channel``."""
@@ -112,10 +114,11 @@ class Ends:
             if target.lists or channel.progress:
                 channel.put(Batch(step, clock, target.take()))
 
-    def mark(self, marker: Marker) -> None:
-        """Put a checkpoint marker into every channel."""
-        for _, channel in self.channels:
-            channel.put(marker)
+    def mark(self, marker: Marker, *, stages_only: bool = False) -> None:
+        """Put a checkpoint marker into every channel, or into those to stages."""
+        for _, channel in self.channels if marker.checkpoint >= self.since else ():
+            if channel.to_stage or not stages_only:
+                channel.put(marker)
 
     async def room(self) -> None:
         """Return when all channels have had room."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from flowrunner.clock import Clock
 from flowrunner.context import Logger, Status
 from flowrunner.graph.build import Graph
+from flowrunner.graph.diff import diff
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
-from flowrunner.runtime.flow import FlowRunner, FlowStoppedError
+from flowrunner.runtime.flow import FlowRunner, FlowStoppedError, Swapped
 from flowrunner.runtime.stage import AHEAD, NodeCrashError
 from flowrunner.runtime.storage import FlowSettings, Storage
+from flowrunner.runtime.swap import CrashedError
 
 
 class Flow:
@@ -56,14 +59,22 @@ class Flow:
             await self._close()
             self.status = "stopped"
 
-    def replace(self, graph: Graph, drain: float) -> None:
-        """Go over to another version: it is built first, then the present one is drained and stopped.
+    async def replace(self, graph: Graph, *, strict: bool = False) -> Swapped:
+        """Go over to another version and return what that did.
 
-        Raises whatever the construction of a node raises; the present version has then not noticed.
+        Raises what the construction of a node or :class:`SwapError` say: the present version has then not noticed.
+        One that does not run, as it has crashed, is followed by a new one that begins at the last checkpoint.
         """
-        self._next = FlowRunner(graph, self.storage, self._settings, self._clock, self._log)
-        self._changed.set()
-        self.runner.stop(drain, backlog=False)
+        plan = diff(self.graph, graph)
+        try:
+            swapped = await self.runner.replace(graph, strict=strict)
+        except CrashedError:
+            self._next = FlowRunner(graph, self.storage, self._settings, self._clock, self._log)
+            self._changed.set()
+            self.runner.stop(0.0, backlog=False)
+            return Swapped(plan, 0.0, in_place=False)
+        self._take_up(graph)
+        return swapped
 
     def stop(self, drain: float) -> None:
         """End the flow: drain what is under way for at most ``drain`` seconds, and commit it."""
@@ -120,7 +131,10 @@ class Flow:
 
     def _take_next(self, runner: FlowRunner) -> None:
         self.runner, self._next = runner, None
-        self.graph = self.runner.graph
+        self._take_up(runner.graph)
+
+    def _take_up(self, graph: Graph) -> None:
+        self.graph = graph
         self.generation += 1
         self.since = self._clock.now()
         self._careful_until = 0
@@ -205,16 +219,22 @@ class Supervisor:
         self._tasks[graph.name] = self._group.create_task(flow.run(), name=f"flow {graph.name}")
         self._log.info("flow started", flow=graph.name, nodes=len(graph.nodes))
 
-    async def replace(self, graph: Graph) -> None:
-        """Go over to another version of a running flow; raises when it cannot be built."""
+    async def replace(self, graph: Graph, *, strict: bool = False) -> Swapped:
+        """Go over to another version of a running flow; raises when that fails, and it runs on as it was."""
         running = self.flows[graph.name]
         if running.storage.delivery == graph.delivery:
-            running.replace(graph, OPERATOR_PAUSE)
+            swapped = await running.replace(graph, strict=strict)
         else:
             flow = self._build(graph)
             await self.remove(graph.name)
             self._launch(flow)
-        self._log.info("flow replaced", flow=graph.name, nodes=len(graph.nodes))
+            flow.generation = running.generation + 1
+            swapped = Swapped(diff(running.graph, graph), 0.0, in_place=False)
+        outcomes = Counter(change.outcome for change in swapped.plan.nodes)
+        self._log.info(
+            "flow replaced", flow=graph.name, pause_ms=round(swapped.pause * 1000, 1), nodes=dict(outcomes)
+        )
+        return swapped
 
     async def remove(self, name: str, drain: float = OPERATOR_PAUSE) -> None:
         """Drain and stop one flow."""

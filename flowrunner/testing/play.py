@@ -25,7 +25,6 @@ SELDOM = 21_600.0
 """The same in a test without one, where only the journal's size depends on it."""
 GRACE = 2.0
 """Seconds after the end in which sinks may write what has reached them."""
-RELOAD_GRACE = 30.0
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -174,7 +173,7 @@ class Player:
             case MessageStep():
                 await self._arrive(event.action, self._start + event.at)
             case ReloadStep():
-                self.flow.replace(self._flows[event.action.reload], RELOAD_GRACE)
+                await self.flow.replace(self._flows[event.action.reload])
             case CrashStep():
                 await self._crash()
 

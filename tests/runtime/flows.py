@@ -20,6 +20,7 @@ from flowrunner import (
     node_type,
 )
 from flowrunner.graph.build import Graph, GraphNode, Wire
+from flowrunner.node import ENGINE_OPTIONS
 from flowrunner.registry import _NODES, NODE_GROUP, _installed
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
@@ -96,6 +97,10 @@ def type_of(cls: type[Any]) -> Any:
     return _NODES[cls]
 
 
+def _read_by_node(node: GraphNode) -> list[Any]:
+    return [(name, value) for name, value in node.config if name not in ENGINE_OPTIONS]
+
+
 class FlowBuilder:
     """Builds a graph in a few words: ``source("a")``, ``node("b", Cls, "a")``, ``sink("c", "b")``."""
 
@@ -122,7 +127,7 @@ class FlowBuilder:
 
     def graph(self) -> Graph:
         definitions = {
-            id: repr((node.config, [wire for wire in self._wires if wire.target == id]))
+            id: repr((_read_by_node(node), [wire for wire in self._wires if wire.target == id]))
             for id, node in self._nodes.items()
         }
         return Graph(
@@ -133,7 +138,7 @@ class FlowBuilder:
             nodes=self._nodes,
             wires=tuple(wire for id in self._nodes for wire in self._wires if wire.target == id),
             connections={},
-            digest=repr(definitions),
+            digest=repr([(node.config, definitions[id]) for id, node in self._nodes.items()]),
             definitions=definitions,
         )
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowrunner import Message
-from flowrunner.runtime.channel import Batch, Channel, Inbox, Marker
+from flowrunner.runtime.channel import Batch, Channel, Marker
+from flowrunner.runtime.inbox import Inbox
 from flowrunner.testing import run_virtual
 
 type Policy = Literal["block", "drop_oldest", "drop_newest"]

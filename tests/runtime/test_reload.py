@@ -16,7 +16,7 @@ from flowrunner.runtime.supervisor import Supervisor
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog
 from tests.runtime.flows import START, Feed, Keep, record, registered
-from tests.runtime.test_flow import Later
+from tests.runtime.test_flow import Later, Twice
 from tests.runtime.test_supervisor import Fragile
 
 FLOW = """
@@ -33,7 +33,7 @@ nodes:
 
 @pytest.fixture(autouse=True)
 def _types() -> Any:
-    with registered(feed=Feed, keep=Keep, later=Later, fragile=Fragile):
+    with registered(feed=Feed, keep=Keep, later=Later, twice=Twice, fragile=Fragile):
         yield
     Fragile.broken = False
 
@@ -154,7 +154,7 @@ def test_windows_of_unchanged_nodes_are_kept_and_those_of_changed_ones_counted(t
             one = files.supervisor.flows["one"]
             await one.runner.assembly.sources["a"].context.post([record(1)])
             await asyncio.sleep(5)
-            files.write("one.yaml", flow("one", "changed"))
+            files.write("one.yaml", flow("one", "changed", cls="twice"))
             assert {"applied": 1} == await files.check()
             await asyncio.sleep(10)
 

@@ -1,0 +1,100 @@
+"""What a task receives over its channels, in a defined order."""
+
+from __future__ import annotations
+
+from flowrunner.message import Message
+from flowrunner.runtime.channel import Batch, Channel, Marker, merge
+
+
+class Inbox:
+    """What a task receives: one channel or several, taken up step by step so that the order is defined.
+
+    With several channels a step is handed out when every producer has come past it; a producer that is ahead
+    waits in its channel, and so does what lies behind a marker until the marker has come in on all of them.
+    """
+
+    def __init__(self, channels: dict[str, list[Channel]]) -> None:
+        """``channels``: the target node's id → its channels, in the order of their producers."""
+        self._targets = [(target, channel) for target, inputs in channels.items() for channel in inputs]
+        self._reached = [0] * len(self._targets)
+        self._successor: Inbox | None = None
+
+    async def take(self) -> tuple[dict[str, list[Message]], int, int] | Marker:
+        """Return ``(messages by node, step, clock)`` of all complete steps, or the next marker."""
+        while self._successor is None:
+            step = await self._complete_step()
+            taken, clock = self._take_until(step)
+            if clock is not None:
+                return taken, step, clock
+            if (marker := self._take_marker()) is not None:
+                return marker
+        return await self._successor.take()
+
+    def mark(self, marker: Marker) -> None:
+        """Put a marker into every channel."""
+        for _, channel in self._targets:
+            channel.put(marker)
+
+    @property
+    def depth(self) -> int:
+        """Messages in the channels."""
+        return sum(channel.depth for _, channel in self._targets)
+
+    def take_over(self, other: Inbox, step: int, clock: int) -> None:
+        """Begin with what is in another inbox for the same node; whoever waits there waits here from now on.
+
+        All producers of ``other`` have come to ``step``, and those of this one begin behind it.
+        """
+        self.put_first(other.take_all(), step, clock)
+        other._successor = self
+        for _, channel in other._targets:
+            channel.close()
+        for (_, channel), (_, before) in zip(self._targets, other._targets, strict=False):
+            channel.blocked_seconds += before.blocked_seconds
+
+    def put_first(self, messages: list[Message], step: int = 0, clock: int = 0) -> None:
+        """Put messages before everything that comes from the producers."""
+        for number, (_, channel) in enumerate(self._targets if messages else ()):
+            channel.put_first(Batch(step, clock, messages if number == 0 else []))
+
+    def take_all(self) -> list[Message]:
+        """Remove and return everything, in order, without the markers."""
+        lists = []
+        for _, channel in self._targets:
+            while not channel.empty():
+                if isinstance(item := channel.take(), Batch) and item.messages:
+                    lists.append(item.messages)
+        return merge(lists) if lists else []
+
+    async def _complete_step(self) -> int:
+        for number, (_, channel) in enumerate(self._targets):
+            if self._reached[number] <= min(self._reached) and channel.empty():
+                await channel.wait()
+            self._reached[number] = max(self._reached[number], channel.reached())
+        return min(self._reached)
+
+    def _take_until(self, step: int) -> tuple[dict[str, list[Message]], int | None]:
+        taken: dict[str, list[list[Message]]] = {}
+        clock: int | None = None
+        for target, channel in self._targets:
+            while not channel.empty():
+                item = channel.peek()
+                if isinstance(item, Marker) or item.step > step:
+                    break
+                channel.take()
+                clock = item.clock if clock is None else max(clock, item.clock)
+                if item.messages:
+                    taken.setdefault(target, []).append(item.messages)
+        return {target: merge(lists) for target, lists in taken.items()}, clock
+
+    def _take_marker(self) -> Marker | None:
+        heads = [channel.peek() if not channel.empty() else None for _, channel in self._targets]
+        markers = [head for head in heads if isinstance(head, Marker)]
+        if len(markers) < len(heads):
+            return None
+        newest = max(markers, key=lambda marker: marker.checkpoint)
+        # A checkpoint that was given up may have left its marker on some of the channels only: it is passed over.
+        older = [number for number, marker in enumerate(markers) if marker.checkpoint < newest.checkpoint]
+        for number in older or range(len(markers)):
+            self._targets[number][1].take()
+        return None if older else newest
