@@ -84,7 +84,6 @@ class Segment:
             self._find_last(connection, upto)
         # A row at the end that cannot be read must not be in the way of those to come.
         self._uncertain = True
-        self.measure()
 
     def cursors(self) -> dict[str, bytes]:
         """Return the encoded cursor of every source; those that are damaged are left out."""

@@ -167,6 +167,7 @@ class Spool:
             else:
                 following = max(following, segment.last + 1)
                 segment.close()
+                segment.measure()  # now that the log is in the file
         return following
 
     def _examine(self, segment: Segment) -> None:

@@ -1,25 +1,29 @@
-"""The journal on disk against a simple model, with crashes at every step."""
+"""The journal on disk against a simple model: crashes between any two writes, disks that fill up, files that rotate."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flowrunner import NANOSECONDS, Record
+from flowrunner import NANOSECONDS, JournalFull, Record
 from flowrunner.clock import FlowClock
 from flowrunner.runtime import database
 from flowrunner.runtime import segment as segment_module
 from flowrunner.runtime.journal import DiskJournal, Entry
 
 START = 1_772_359_200 * NANOSECONDS
+SIZES = st.lists(st.integers(0, 400), min_size=1, max_size=40)
+LARGE = st.lists(st.integers(0, 12_000), min_size=1, max_size=4)
 
 
 class HandClock:
@@ -52,6 +56,8 @@ class JournalMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.journal = DiskJournal(self.folder, FlowClock(self.clock), self.clock, max_bytes=2**20)
         self.run(self.journal.open())
+        on_disk = sum(path.stat().st_size for path in self.folder.glob("journal-*.db*"))
+        assert self.journal.bytes == on_disk
         self.run(self.release_now())
         self.promised = max(self.promised, self.journal.tick(self.promised))
 
@@ -65,7 +71,7 @@ class JournalMachine(RuleBasedStateMachine):
         made = []
         for size in sizes:
             self.number += 1
-            made.append(Record(b"%d " % self.number + self.number.to_bytes(3, "big") * size))
+            made.append(Record(b"%d " % self.number + Random(self.number).randbytes(3 * size)))
         return made
 
     @rule(
@@ -76,15 +82,88 @@ class JournalMachine(RuleBasedStateMachine):
         )
     )
     def append(self, appends: list[tuple[str, list[int]]]) -> None:
-        made = [(node, self.make(sizes), self.number) for node, sizes in appends]
+        taken: list[tuple[str, list[Record], int]] = []
 
         async def post() -> None:
-            await asyncio.gather(*[self.journal.append(*one) for one in made])
+            futures = []
+            for node, sizes in appends:
+                one = (node, self.make(sizes), self.number)
+                try:
+                    futures.append(self.journal.append(*one))
+                except JournalFull:
+                    assert self.released < len(self.committed) + sum(len(records) for _, records, _ in taken)
+                    assert self.journal.bytes > 2**18
+                else:
+                    taken.append(one)
+            await asyncio.gather(*futures)
 
         self.run(post())
-        for node, records, cursor in made:
-            self.cursors[node] = cursor
-            self.committed += [record.data for record in records]
+        for one in taken:
+            self.accept(*one)
+
+    def accept(self, node: str, records: list[Record], cursor: int) -> None:
+        self.cursors[node] = cursor
+        self.committed += [record.data for record in records]
+
+    @rule(sizes=st.one_of(SIZES, LARGE), left=st.integers(0, 60_000))
+    def append_to_a_disk_that_fills_up(self, sizes: list[int], left: int) -> None:
+        """No file may grow by more than ``left`` bytes: any write of the commit, a rotation included, may fail."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        largest = max((path.stat().st_size for path in self.folder.iterdir()), default=0)
+        one = ("d", self.make(sizes), self.number)
+
+        async def post() -> None:
+            await self.journal.append(*one)
+
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest + left, before[1]))
+            self.run(post())
+        except (JournalFull, OSError):
+            pass
+        else:
+            self.accept(*one)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.append([("b", [1])])
+
+    @rule(sizes=st.one_of(SIZES, LARGE), part=st.floats(0, 1), pages=st.booleans())
+    def crash_inside_an_append(self, sizes: list[int], part: float, pages: bool) -> None:
+        """Go on with what was on the disk when a part of the writes were done, in the order SQLite does them."""
+        number = int(self.folder.name)
+        before, after = self.root / f"{number}-before", self.root / f"{number + 1}"
+        shutil.copytree(self.folder, before)
+        one = ("e", self.make(sizes), self.number)
+
+        async def post() -> None:
+            await self.journal.append(*one)
+
+        try:
+            self.run(post())
+        except JournalFull:
+            return
+        shutil.copytree(self.folder, after)
+        names = {path.name for path in before.glob("*.db*")}
+        # First the log is written, from somewhere on; when it is complete pages may be moved to the file.
+        for file in names if names <= {path.name for path in after.iterdir()} else ():
+            share = (1.0 if pages else part) if file.endswith("-wal") else (part if pages else 0.0)
+            self.mix(before / file, after / file, share)
+        shutil.copy(before / "last", after / "last")
+        self.run(self.journal.close())
+        self.folder = after
+        self.begin()
+        found = self.journal.last - len(self.committed)
+        assert found in (0, len(one[1])), "a commit is all or nothing"
+        if found:
+            self.accept(*one)
+
+    def mix(self, before: Path, after: Path, part: float) -> None:
+        """Let only the first part of what was written to a file have reached the disk."""
+        old, new = before.read_bytes(), after.read_bytes()
+        size = max(len(old), len(new))
+        changed = [at for at in range(0, size, 8) if old[at : at + 8] != new[at : at + 8]]
+        if changed:
+            cut = changed[min(int(part * len(changed)), len(changed) - 1)] if part < 1.0 else size
+            after.write_bytes(new[:cut] + old[cut:])
 
     @rule(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=5), late=st.booleans())
     def append_that_fails(self, sizes: list[int], late: bool) -> None:
@@ -176,5 +255,5 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournalAgainstModel = JournalMachine.TestCase
 TestJournalAgainstModel.settings = settings(
-    max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
