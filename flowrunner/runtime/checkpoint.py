@@ -103,7 +103,8 @@ class Checkpointer:
             self._released = self._pump.position
         while True:
             await asyncio.sleep(every)
-            if self._pump.changed or self.error is not None or self._released < self._pump.position:
+            moved = self._pump.changed or any(sink.changed for sink in self._assembly.sinks.values())
+            if moved or self.error is not None or self._released < self._pump.position:
                 await self.take()
 
     def give_up(self) -> int:

@@ -80,6 +80,11 @@ class Outbox:
         """Flow clock of about the oldest message that has not ended; 0 when there is none."""
         return self._journal.oldest_clock if self._positions.count else 0
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything has come in or ended since the last snapshot."""
+        return self._positions != (self._handed or self._saved)
+
     async def open(self, state: Any, known: int) -> Recovery:
         """Go on from a snapshot, or from what the files say when there is none.
 
@@ -128,7 +133,10 @@ class Outbox:
         """Note that messages have ended; ``failed``: some of them in a way that only a checkpoint makes safe."""
         if failed:
             self._unsaved.append(self._positions.done)
-        self._positions.end([self._numbers.pop(id(message)) for message in messages])
+        numbers = [self._numbers.pop(id(message), 0) for message in messages]
+        self._positions.end(
+            number for number in numbers if number
+        )  # a sink may have put others in their place
         self._progress.set()
 
     async def progress(self) -> None:

@@ -42,6 +42,11 @@ class OutboxTask(SinkTask):
     def snapshot(self) -> dict[str, Any]:
         return {"outbox": self.outbox.snapshot()}
 
+    @property
+    @override
+    def changed(self) -> bool:
+        return self.outbox.changed
+
     @override
     def saved(self) -> None:
         self.outbox.saved()

@@ -84,6 +84,11 @@ class SinkTask:
         """Return what a checkpoint keeps of this task beside its counters, as plain values."""
         return {}
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is something new to hand in that no message from the pump brought about."""
+        return False
+
     def saved(self) -> None:
         """Hear that the last snapshot is on disk."""
 
