@@ -4,7 +4,8 @@ CPU of the receiving process: ``ha_in`` up to the journal, then decoding the rec
 layouts; against ``websockets`` with nothing but ``recv`` and a JSON decoder for the same frames, in the same run. The
 decoder is ``msgspec.json.decode``: orjson, which is as fast, is not among the dependencies. A scripted Home Assistant in
 a process of its own prepares all frames before it sends the first, then sends as fast as they are taken: the waking up
-for each frame that both have at a calm pace, and that brings them closer, is left out. The goal is a ratio of 3 at most.
+for each frame that both have at a calm pace, and that brings them closer, is left out. The goal is a ratio of 3 at most
+for events that come one by one; where several share a frame the bare client has next to nothing to do.
 """
 
 from __future__ import annotations
