@@ -245,3 +245,37 @@ def test_batches_are_as_large_and_as_old_as_the_sink_wants(wanted: Limits, sizes
             assert [1, 2, 3, 4, 5] == [payload for call in calls for payload in call]
 
     run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("when_full", "sibling", "held", "written", "dropped"),
+    [
+        pytest.param("block", 9, 100, range(100), {}, id="block"),
+        pytest.param("drop_oldest", 100, 9, [0, *range(92, 100)], {"buffer_full": 91}, id="drop_oldest"),
+        pytest.param("drop_newest", 100, 9, range(9), {"buffer_full": 91}, id="drop_newest"),
+    ],
+)
+def test_when_full_decides_what_a_stalled_sink_means_to_its_siblings(
+    when_full: str, sibling: int, held: int, written: Sequence[int], dropped: dict[str, int]
+) -> None:
+    builder = FlowBuilder().source("a").sink("up", "a", buffer={"capacity": 4})
+    graph = builder.sink("down", "a", buffer={"capacity": 8, "when_full": when_full}).graph()
+
+    async def scenario() -> None:
+        async with running(graph) as flow:
+            flow.sink("down").gate.clear()
+            for number in range(100):
+                await flow.feed("a", record(number))
+                await asyncio.sleep(0.01)
+                assert flow.runner.ledger.balance == 0
+            assert list(range(100))[:sibling] == flow.payloads("up")
+            assert dropped == flow.runner.ledger.dropped
+            assert held == flow.runner.ledger.held
+
+            flow.sink("down").gate.set()
+            await asyncio.sleep(5)
+            assert list(written) == flow.payloads("down")
+            assert list(range(100)) == flow.payloads("up")
+            assert (0, 0) == (flow.runner.ledger.held, flow.runner.ledger.balance)
+
+    run_virtual(scenario())
