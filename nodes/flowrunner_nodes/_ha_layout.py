@@ -6,9 +6,7 @@ where JSON does not carry what Home Assistant knows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,18 +23,12 @@ from flowrunner_nodes._ha_layout_fields import (
     state_fields,
 )
 from flowrunner_nodes._ha_layout_options import HomeAssistantOptions
+from flowrunner_nodes._ha_layout_text import escaped_key, escaped_measurement, field_value, tag_value
 from flowrunner_nodes._points import Point, checked_time
 from flowrunner_nodes._remember import remember
 from flowrunner_nodes._scalars import is_unicode, kind_of
 
 _NO_STATE = frozenset({"", "unknown", "unavailable"})
-
-_NAME = {",": "\\,", " ": "\\ ", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_NEEDS_ESCAPE = re.compile(r"[,= \n\t\r]").search
-_ESCAPE_MEASUREMENT = str.maketrans(_NAME)
-_ESCAPE_KEY = str.maketrans({**_NAME, "=": "\\="})
-
-_SHORT = 100
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -57,7 +49,7 @@ class HomeAssistantEncoder:
         """Return the line for a message, without a line break; raises :class:`MessageError`, :class:`LeftOut`."""
         entity_id, state, attributes = _parts(message.payload)
         fields = state_fields(state)
-        values = {name: _value(value) for name, value in fields.items() if is_finite(value)}
+        values = {name: field_value(value) for name, value in fields.items() if is_finite(value)}
         template = self._template(entity_id, fields, attributes, (entity_id, *values))
         line = f"{template % tuple(values.values())} {self._timestamp(message)}"
         if not is_unicode(line):
@@ -85,17 +77,19 @@ class HomeAssistantEncoder:
         return known[1]
 
     def _new_template(self, point: Point, values: tuple[str, ...]) -> str:
-        name = _escape(point.measurement, _ESCAPE_MEASUREMENT)
-        if name.startswith("#"):
-            raise MessageError(f"the measurement {name[:60]!a} begins with #, which makes the line a comment")
-        tags = "".join([f",{_key(key)}={_tag(value)}" for key, value in sorted(point.tags.items())])
+        name = escaped_measurement(point.measurement)
+        tags = "".join(
+            [f",{escaped_key(key)}={tag_value(value)}" for key, value in sorted(point.tags.items())]
+        )
         fields = ",".join(
             [
-                f"{key}=%s" if key in values else f"{_key(key)}={_value(value)}".replace("%", "%%")
+                f"{key}=%s"
+                if key in values
+                else f"{escaped_key(key)}={field_value(value)}".replace("%", "%%")
                 for key, value in sorted(point.fields.items())
             ]
         )
-        return f"{_ending_well(name)}{tags} ".replace("%", "%%") + fields
+        return f"{name}{tags} ".replace("%", "%%") + fields
 
     def _point(self, entity_id: str, fields: Fields, attributes: Mapping[str, Any]) -> Point:
         """Return a point; ``fields`` are those of the state and get those of the attributes."""
@@ -167,40 +161,6 @@ def _tag_text(value: Any) -> str:
     if value is None:
         return ""
     return single_line(value) if isinstance(value, str) else str(value)
-
-
-def _key(name: str) -> str:
-    return _short_key(name) if len(name) <= _SHORT else _long_key(name)
-
-
-def _long_key(name: str) -> str:
-    return _ending_well(_escape(name, _ESCAPE_KEY))
-
-
-_short_key = lru_cache(4_096)(_long_key)
-
-
-def _escape(name: str, table: dict[int, str]) -> str:
-    return name.translate(table) if _NEEDS_ESCAPE(name) else name  # translating takes 2 us, looking does not
-
-
-def _ending_well(name: str) -> str:
-    """Refuse a name that makes the rest of the line mean something else, as it does in Home Assistant's lines."""
-    if not name or name.endswith("\\"):
-        raise MessageError(f"the measurement or name {name[:60]!a} is empty or ends with a backslash")
-    return name
-
-
-def _tag(value: str) -> str:
-    text = _escape(value, _ESCAPE_KEY)
-    return f"{text} " if text.endswith("\\") else text
-
-
-def _value(value: float | str) -> str:
-    if isinstance(value, str):
-        text = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{text}"'
-    return repr(value).removesuffix(".0")
 
 
 def _basis(attributes: Mapping[str, Any]) -> bytes | None:
