@@ -242,8 +242,8 @@ def _losses(flows: _Flows) -> Iterator[Metric]:
     )
     for name, flow in flows:
         store, damage = flow.storage.store, flow.storage.journal.damaged
-        for node, count in store.letters.kept.items():
-            letters.add_metric([name, node], count)
+        for node in flow.runner.graph.nodes.keys() | store.letters.kept.keys():
+            letters.add_metric([name, node], store.letters.kept.get(node, 0))
         size.add_metric([name], store.letters.bytes)
         for (node, reason), count in store.letters.ended.items():
             ended.add_metric([name, node, reason], count)

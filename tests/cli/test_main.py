@@ -74,7 +74,7 @@ def test_help_names_every_command(
     assert call(monkeypatch, "--help") == 0
 
     commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
-    assert ["run", "validate", "test", "graph", "nodes", "schema", "demo", "import"] == [
+    assert ["run", "validate", "test", "graph", "nodes", "schema", "demo", "import", "dead-letters"] == [
         line.split()[0] for line in commands
     ]
 

@@ -97,7 +97,9 @@ async def test_the_metrics_are_those_of_a_running_process(tmp_path: Path) -> Non
     events, gaps = "flowrunner_connection_events_total", "flowrunner_gap_seconds_total"
     assert ("counter", frozenset({"flow", "connection", "reason"})) == documented.pop(events)
     assert ("counter", frozenset({"flow", "node", "topic"})) == documented.pop(gaps)
-    assert ["counter", "counter"] == [exported.pop(name)[0] for name in (events, gaps)]
+    ended = "flowrunner_dead_letters_ended_total"
+    assert ("counter", frozenset({"flow", "node", "reason"})) == documented.pop(ended)
+    assert ["counter"] * 3 == [exported.pop(name)[0] for name in (events, gaps, ended)]
     assert exported == documented
     identity, unaccounted = blocks(METRICS, "promql")[:2]
     assert_value(identity.text, text, "0", tmp_path)
@@ -198,7 +200,7 @@ def test_the_status_in_the_readme_is_what_is_there() -> None:
     assert {type.name for type in installed_nodes()} == set(re.findall(r"`(\w+)`", nodes))
     names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     names |= {str(group.name) for group in app.registered_groups}
-    assert names == set(re.findall(r"`(\w+)`", commands))
+    assert names == set(re.findall(r"`([\w-]+)`", commands))
 
 
 def test_the_drop_reasons_of_the_engine_are_documented() -> None:

@@ -50,7 +50,7 @@ def run(
         typer.Option(
             metavar="SIZE",
             show_default=False,
-            help="What the dead letters of one flow may take. [default: 64MiB]",
+            help="What the dead letters of one flow may take; the oldest give way. [default: 64MiB]",
         ),
     ] = None,
     dead_letters_retention: Annotated[
