@@ -136,6 +136,7 @@ class Checkpointer:
             await self._save(self._store.add_dead_letters)
             if self.error is not None:
                 await asyncio.sleep(DISK_PAUSE)
+                self._many.set()  # the pump waits for this attempt, so no further letter asks for it
 
     async def take(self) -> None:
         """Send a marker through the flow and commit what comes back; waits as long as a sink does."""

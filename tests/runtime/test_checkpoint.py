@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from flowrunner import JournalFull, Record
-from flowrunner.runtime.checkpoint import EARLY_FLUSH
+from flowrunner import JournalFull, NodeOptions, Record, node_type
+from flowrunner.runtime import state
+from flowrunner.runtime.checkpoint import EARLY_FLUSH, MOST_UNSAVED
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog
 from tests.runtime.flows import START, FlowBuilder, Keep, record, running
 from tests.runtime.test_flow import Even, Later
+
+Config = NodeOptions
 
 
 async def _start(graph: Any, storage: Storage) -> tuple[FlowRunner, asyncio.Task[None]]:
@@ -233,5 +236,131 @@ def test_a_calm_flow_takes_one_more_checkpoint_so_that_the_journal_is_given_back
             await asyncio.sleep(10)
 
             assert [0, 2] == released
+
+    run_virtual(scenario())
+
+
+@node_type("unwritable")
+class Unwritable(Later):
+    """Has a state that nobody can write down while ``broken``."""
+
+    broken = True
+
+    def snapshot(self) -> Any:
+        return object() if self.broken else super().snapshot()
+
+
+def test_a_state_that_cannot_be_saved_stops_checkpoints_and_not_the_flow() -> None:
+    async def scenario() -> None:
+        graph = FlowBuilder().source("a").node("n", Unwritable, "a").sink("b", "n", "a").graph()
+        async with running(graph, checkpoint_every=1.0) as flow:
+            await flow.feed("a", record(1))
+            await asyncio.sleep(3)
+            assert "the state of node `n` cannot be saved: TypeError" in str(flow.runner.checkpointer.error)
+            assert [1] == flow.payloads("b")
+            node: Any = flow.runner.assembly.steps["n"].node
+            node.broken = False
+            await asyncio.sleep(3)
+
+            assert flow.runner.checkpointer.error is None
+
+    run_virtual(scenario())
+
+
+def test_a_large_integer_that_waits_does_not_end_checkpoints() -> None:
+    graph = FlowBuilder().source("a").node("n", Later, "a").sink("b", "n").graph()
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        runner, task = await _start(graph, storage)
+        await runner.assembly.sources["a"].context.post([record({"x": 10**40})])
+        await asyncio.sleep(3)
+        task.cancel()
+        await asyncio.wait({task})
+        async with running(graph, storage=storage) as flow:
+            await asyncio.sleep(15)
+
+            assert [{"x": 10**40}] == flow.payloads("b")
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+def test_a_stage_goes_on_with_nothing_while_its_state_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PATIENCE_NS", 0)
+    graph = FlowBuilder().source("a").node("n", Later, "a").sink("b", "n").graph()
+
+    async def scenario() -> None:
+        storage = _storage()
+        await storage.open()
+        runner, task = await _start(graph, storage)
+        source = runner.assembly.sources["a"].context
+        await source.post([record(number) for number in range(3000)])
+        await asyncio.sleep(0.5)
+        taken = asyncio.create_task(runner.checkpointer.take())
+        others = 0
+        while not taken.done():
+            source.post([record(others)])
+            await asyncio.sleep(0)
+            others += 1
+        assert others > 3
+        task.cancel()
+        await asyncio.wait({task})
+        async with running(graph, storage=storage) as flow:
+            await asyncio.sleep(30)
+
+            assert 3000 + others == len(flow.payloads("b"))
+        await storage.close()
+
+    run_virtual(scenario())
+
+
+def test_a_checkpoint_that_was_given_up_does_not_mix_with_the_next() -> None:
+    graph = FlowBuilder().source("a").node("n", Later, "a", buffer={"capacity": 4}).sink("b", "n").graph()
+
+    async def scenario() -> None:
+        async with running(graph, checkpoint_every=1000.0) as flow:
+            runner = flow.runner
+            await flow.feed("a", record(1))
+            first = asyncio.create_task(runner.checkpointer.take())
+            await asyncio.sleep(0)
+            first.cancel()
+            await runner.checkpointer.take()
+
+            saved = await runner.store.load()
+            assert saved is not None
+            assert ({"n": 1}, 1) == (saved.versions, saved.counters["n"]["held"])
+
+    run_virtual(scenario())
+
+
+def test_the_pump_stops_when_dead_letters_cannot_be_saved_and_goes_on_when_they_can() -> None:
+    count = 20 * MOST_UNSAVED
+
+    async def scenario() -> None:
+        graph = FlowBuilder().source("a").node("even", Even, "a").sink("b", "even").graph()
+        async with running(graph, checkpoint_every=1.0) as flow:
+            store: Any = flow.runner.store
+            broken = True
+            save, add = store.save, store.add_dead_letters
+
+            async def failing(*arguments: Any) -> Any:
+                if broken:
+                    raise OSError("the disk is gone")
+                return await (save if len(arguments) == 2 else add)(*arguments)
+
+            store.save = store.add_dead_letters = failing
+            await flow.feed("a", *[record("bad")] * count)
+            await asyncio.sleep(30)
+            waiting = len(flow.runner.checkpointer.dead_letters)
+            assert MOST_UNSAVED <= waiting < 3 * MOST_UNSAVED
+            assert "the disk is gone" == flow.runner.checkpointer.error
+            assert (0, count - waiting) == (flow.runner.ledger.balance, flow.runner.ledger.held)
+            broken = False
+            await asyncio.sleep(60)
+
+            assert (count, 0) == (flow.runner.ledger.dead_lettered, flow.runner.ledger.held)
+            assert count == sum(store.letters.kept.values())
 
     run_virtual(scenario())

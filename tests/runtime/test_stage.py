@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flowrunner import NANOSECONDS, Message, NodeOptions, Transform, node_type
+from flowrunner import NANOSECONDS, NEVER, Message, NodeOptions, Transform, node_type
+from flowrunner.runtime import stage
 from flowrunner.runtime.stage import NodeCrashError
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.runtime.flows import START, FlowBuilder, record, running
@@ -102,5 +103,61 @@ def test_a_message_for_a_port_without_a_wire_is_counted() -> None:
 
             counters: Any = flow.runner.assembly.contexts["alarms"].counters
             assert {"unwired": 2} == counters.dropped
+
+    run_virtual(scenario())
+
+
+@node_type("bulky")
+class Bulky(Alarms):
+    """One timer of it sets ten thousand messages free, as the end of a window does."""
+
+    def __init__(self, config: NodeOptions, context: Any) -> None:
+        super().__init__(config, context)
+        self.left = 10_000
+
+    def on_message(self, message: Message) -> None:
+        if not len(self.context.timers):
+            self.context.timers.set("end", message.clock + 10 * NANOSECONDS, now=message.clock)
+
+    def advance(self, clock: int, out: list[Message], limit: int = NEVER) -> bool:
+        while self.context.timers.due <= clock and self.left and len(out) < limit:
+            self.left -= 1
+            self.context.counters.created += 1
+            out.append(Message("t", self.left, self.context.timers.due, clock=self.context.timers.due))
+        if not self.left:
+            self.context.timers.cancel("end")
+        return self.context.timers.due > clock
+
+
+@pytest.mark.parametrize("cls", [Alarms, Bulky])
+def test_what_fires_before_a_message_fires_in_slices_and_in_order(
+    cls: type[Alarms], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "PATIENCE_NS", 0)
+
+    async def scenario() -> None:
+        graph = FlowBuilder().source("a").node("n", cls, "a").sink("b", "n", "a").graph()
+        async with running(graph) as flow:
+            await flow.feed("a", record(20_000))
+            await asyncio.sleep(1)
+            step = flow.runner.assembly.steps["n"]
+            slices = step.counters.batches
+            late = [
+                Message("t", 0, START, clock=START + second * NANOSECONDS, seq=100 + second)
+                for second in (1, 30, 31)
+            ]
+            step.inbox.lists.append(late)
+            flow.runner.assembly.pumped._yielded = 0
+            await flow.runner.assembly.pumped.advance(START + 40 * NANOSECONDS)
+
+            assert step.counters.batches - slices >= 10
+            assert 10_000 == step.counters.created
+            assert 4 == step.counters.received
+            flow.runner.assembly.sources["a"].context.counters.received += 3  # the messages came from nowhere
+            flow.runner.pump.pumped["a"] += 3
+            await flow.feed("a", record(0))
+            await asyncio.sleep(1)
+
+            assert 10_002 == len(flow.payloads("b"))
 
     run_virtual(scenario())

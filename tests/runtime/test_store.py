@@ -14,7 +14,9 @@ from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import Any
+from zlib import crc32
 
+import msgspec
 import pytest
 
 from flowrunner import JournalFull, Message
@@ -201,6 +203,92 @@ class TestDisk:
         assert await payloads(store) == [1, 2]
         await store.close()
 
+    async def test_a_damaged_page_of_the_newest_checkpoint_loses_neither_the_one_before_nor_letters(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "state.db"
+        store = DiskStore(path, CLOCK)
+        await store.open()
+        for position in (1, 2):
+            states = {"n": tuple(Random(position * 100 + part).randbytes(20_000) for part in range(9))}
+            await store.save(checkpoint(position, states=states), [letter(position)])
+        await store.close()
+        content = path.read_bytes()
+        tail = Random(208).randbytes(20_000)[-64:]
+        place = content.find(tail[:32])
+        assert place > 0
+        # The page in the chain of pages before it, with its pointer to the next one.
+        start = place // 4096 * 4096 - 4096
+        path.write_bytes(content[:start] + b"\xff" * 4096 + content[start + 4096 :])
+
+        await store.open()
+        found = await store.load()
+        assert found is not None
+        assert (1, 1) == (found.position, store.damaged)
+        assert await payloads(store) == [1, 2]
+        assert await store.save(checkpoint(3), []) == 1
+        await store.close()
+
+    async def test_a_file_of_the_version_before_is_taken_up(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.db"
+        connection = sqlite3.connect(path)
+        for statement in VERSION_1:
+            connection.execute(statement)
+        for number, position, flaw in ((1, 10, 0), (2, 20, 1)):
+            head = msgspec.msgpack.encode([position, 5, {"n": "hash"}, {"n": {"held": 1}}, 7])
+            state = msgspec.msgpack.encode([{"a": position}, [[99, "timer"]]])
+            connection.execute(
+                "INSERT INTO checkpoints VALUES (?, ?, ?, ?)",
+                (number, position, crc32(b"n", crc32(head)), head),
+            )
+            connection.execute(
+                "INSERT INTO states VALUES (?, 'n', ?, ?)", (number, crc32(state) + flaw, state)
+            )
+        connection.commit()
+        connection.close()
+
+        store = DiskStore(path, CLOCK)
+        await store.open()
+        found = await store.load()
+        assert found is not None
+        assert (10, {}, {"n": "hash"}, 1) == (
+            found.position,
+            found.versions,
+            found.definitions,
+            store.damaged,
+        )
+        assert [[["state", {"a": 10}], ["timers", [[99, "timer"]]]]] == [
+            msgspec.msgpack.decode(chunk) for chunk in found.states["n"]
+        ]
+        await store.save(checkpoint(30), [letter(1)])
+        await store.close()
+        await store.open()
+        assert await store.load() == checkpoint(30)
+        await store.close()
+
+    async def test_a_copy_is_kept_in_place_of_the_one_before(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.db"
+        store = DiskStore(path, CLOCK)
+        await store.open()
+        for position in (1, 2):
+            await store.save(checkpoint(position), [letter(position)])
+            assert tmp_path / "state.db.refused" == await store.keep_copy()
+        await store.save(checkpoint(3), [])
+        await store.close()
+        copy = DiskStore(tmp_path / "state.db.refused", CLOCK)
+        await copy.open()
+
+        assert checkpoint(2) == await copy.load()
+        assert [tmp_path / "state.db.refused"] == list(tmp_path.glob("*.refused*"))
+        await copy.close()
+
+    async def test_a_flow_without_files_has_no_copy(self) -> None:
+        store = MemoryStore(CLOCK)
+        await store.open()
+
+        assert await store.keep_copy() is None
+        await store.close()
+
     @pytest.mark.parametrize("how", ["empty", "garbage", "no tables"])
     async def test_a_broken_file_is_set_aside_and_begun_anew(self, tmp_path: Path, how: str) -> None:
         path = tmp_path / "state.db"
@@ -340,6 +428,15 @@ class TestDisk:
         await saving
         await store.close()
 
+
+VERSION_1 = (
+    "CREATE TABLE checkpoints (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER, crc INTEGER, head BLOB)",
+    "CREATE TABLE states (checkpoint INTEGER, node TEXT, crc INTEGER, data BLOB, PRIMARY KEY (checkpoint, node))",
+    """CREATE TABLE dead_letters (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE,
+    created INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)""",
+    "PRAGMA user_version = 1",
+)
+"""The tables of the first version of the file."""
 
 WRITER = """
 import asyncio, os, sys
