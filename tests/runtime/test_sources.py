@@ -251,9 +251,11 @@ def test_records_on_their_way_to_the_disk_count_though_the_source_is_cancelled(t
 def test_a_journal_that_is_full_refuses_at_once() -> None:
     async def scenario() -> None:
         context = _context(_journal(max_bytes=10))
+        await context.emit_records([Record(b"1")])
+        await asyncio.sleep(0)
         with pytest.raises(JournalFull, match="cap of 10 bytes"):
-            context.post([Record(b"1")])
-        assert (0, None) == (context.counters.received, context.cursor)
+            context.post([Record(b"2")])
+        assert (1, None) == (context.counters.received, context.cursor)
 
     run_virtual(scenario())
 
