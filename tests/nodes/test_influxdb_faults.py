@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
+from flowrunner import SystemClock
 from flowrunner.graph.build import Graph
 from flowrunner.graph.load import load_flows
 from flowrunner.runtime.ledger import Ledger
 from flowrunner.testing import run_virtual
 from tests.runtime.flows import START, Feed, Running, record, registered, running
-from tests.servers.fake_influx import FakeInflux, Hang, Reply, Reset
+from tests.servers.fake_influx import TOKEN, FakeInflux, Hang, Reply, Reset
+from tests.servers.influxd import Influxd
 
 FLOW = """
 version: 1
 flow: climate
 delivery: memory
 connections:
-  tsdb: {{ type: influxdb, url: "{url}", org: home, token: "${{TOKEN:-{token}}}", timeout: 10s }}
+  tsdb: {{ type: influxdb, url: "{url}", org: home, token: "${{TOKEN:-{token}}}", timeout: {timeout} }}
 nodes:
   sensors: {{ type: feed }}
   store:
@@ -39,9 +41,9 @@ nodes:
 MINUTE, HOUR = 60.0, 3600.0
 
 
-def _graph(folder: Path, server: FakeInflux) -> Graph:
+def _graph(folder: Path, url: str, timeout: str = "10s") -> Graph:
     file = folder / "climate.yaml"
-    file.write_text(FLOW.format(url=server.url, token=server.token))
+    file.write_text(FLOW.format(url=url, token=TOKEN, timeout=timeout))
     with registered(feed=Feed):
         return load_flows([file], environment={}, strict_environment=True).graphs["climate"]
 
@@ -97,7 +99,7 @@ def outage(folder: Path, scenario: Callable[[Outage], Awaitable[None]]) -> None:
     """Run a scenario in virtual time; at its end all that was fed is stored, each point once, and the books balance."""
 
     async def run() -> None:
-        async with FakeInflux() as server, running(_graph(folder, server)) as flow:
+        async with FakeInflux() as server, running(_graph(folder, server.url)) as flow:
             happening = Outage(flow, server)
             await happening.feed(5)
             await scenario(happening)
@@ -265,3 +267,29 @@ def test_a_token_that_the_server_did_not_know_for_an_hour_is_accepted_when_it_do
         await happening.recovered(within=70.0)
 
     outage(tmp_path, scenario)
+
+
+@pytest.mark.server
+async def test_a_real_server_that_stands_still_and_goes_on_has_every_point_once(tmp_path: Path) -> None:
+    async with Influxd(tmp_path) as server:
+        await server.create("home")
+        graph = _graph(tmp_path, server.url, timeout="500ms")
+        async with running(graph, clock=SystemClock()) as flow:
+            for first in range(0, 600, 100):
+                if first == 200:
+                    server.freeze()
+                await flow.feed(
+                    "sensors", *[record(n, "kitchen", at=float(n)) for n in range(first, first + 100)]
+                )
+                await asyncio.sleep(0.6)
+            context = flow.runner.assembly.contexts["store"]
+            assert context.counters.retries > 0
+            assert 400 <= flow.runner.ledger.held
+            server.thaw()
+            async with asyncio.timeout(30):
+                while flow.runner.ledger.held:
+                    await asyncio.sleep(0.05)
+        rows = await server.read("home", "climate")
+
+    assert [str(number) for number in range(600)] == [row["value"] for row in rows]
+    assert [str(START + number * 10**9) for number in range(600)] == [row["time"] for row in rows]

@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import json
+import signal
 import subprocess
 import urllib.error
 import urllib.parse
@@ -80,6 +81,16 @@ class Influxd:
         assert self._process is not None
         self._face.close()
         stop(self._process)
+
+    def freeze(self) -> None:
+        """Let the server stand still: connections are accepted, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, with what has arrived meanwhile."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     async def create(self, database: str) -> None:
         """Create a database, which is a bucket to version 2."""
