@@ -12,13 +12,27 @@ from zlib import crc32
 
 import msgspec
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
-from flowrunner import Message, MessageError, NodeOptions, Record, Sink, Source, Transform, node_type
+from flowrunner import (
+    Connection,
+    Message,
+    MessageError,
+    NodeOptions,
+    Options,
+    Record,
+    Sink,
+    Source,
+    Transform,
+    node_type,
+)
+from flowrunner.graph.build import GraphConnection
+from flowrunner.registry import ConnectionType
 from flowrunner.runtime import letter_table
 from flowrunner.runtime.dead_letters import REPLAYED, DeadLetter, encode, pack
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.letter_table import Caps, Kept, Selection
+from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.runtime.store import Checkpoint, DiskStore, MemoryStore
 from flowrunner.testing import VirtualClock, run_virtual
@@ -223,6 +237,24 @@ def test_secrets_are_kept_out_of_the_reason() -> None:
             assert ["refused with **********"] == [one.letter.reason for one in await letters_of(flow)]
 
     run_virtual(scenario())
+
+
+class Places(BaseModel):
+    """Options with secrets in all places."""
+
+    by_name: dict[str, SecretStr]
+    listed: list[SecretStr | int]
+    short: SecretStr
+
+
+def test_secrets_are_found_wherever_options_have_them() -> None:
+    graph: Any = FlowBuilder().source("a").sink("b", "a").graph()
+    places = Places(
+        by_name={"x": SecretStr("one-two")}, listed=[SecretStr("one-two-three"), 4], short=SecretStr("he")
+    )
+    graph.connections["c"] = GraphConnection("c", ConnectionType("c", Connection, Options, ""), places)  # type: ignore[arg-type]
+
+    assert "the ********** and **********" == Secrecy(graph).mask("the one-two-three and one-two")
 
 
 def test_a_letter_of_a_node_that_is_gone_is_refused_with_the_reason() -> None:
