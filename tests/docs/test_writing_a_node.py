@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from flowrunner import NANOSECONDS, Context, Message, Transform
-from flowrunner.runtime.checkpoint import dump_state, load_state
-from tests.nodes.harness import START, RecordingLog, SetClock, message, run_transform
+from tests.nodes.harness import START, RecordingLog, SetClock, message, run_transform, take_up
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "writing-a-node.md").read_text()
@@ -148,12 +147,13 @@ def test_the_state_of_the_type_with_a_timer_survives(folder: Path, monkeypatch: 
 
     first, second, out = make(), make(), list[Message]()
     first.on_batch([message(topic="a"), message(topic="a", time=START + NANOSECONDS)])
-    load_state(second, second.context.timers, dump_state(first, first.context.timers))
+    take_up(second, first)
     second.advance(START + 60 * NANOSECONDS, out)
 
     due = START + 11 * NANOSECONDS
     assert [Message("a", {"messages": 2}, due, clock=due)] == out
     assert 1 == second.context.counters.created
+    assert {"a": 2} == first.upgrade([["a", 2]], 1)
 
 
 def test_the_types_on_the_page_are_typed(folder: Path) -> None:
