@@ -177,8 +177,10 @@ class Outbox:
         if before != self._saved:
             self._note(self._saved)
 
-    async def close(self) -> None:
-        """Commit what is pending and let go of the files."""
+    async def close(self, *, for_good: bool = False) -> None:
+        """Commit what is pending and let go of the files; ``for_good``: no checkpoint will say where to go on."""
+        if for_good:
+            self._note(self._positions)
         await self._journal.close()
 
     def _note(self, positions: Positions) -> None:

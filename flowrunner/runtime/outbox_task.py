@@ -31,7 +31,8 @@ class OutboxTask(SinkTask):
         )
         self._when_full: WhenFull = "block" if options.buffer is None else options.buffer.when_full
         self._state: Any = None
-        self._putting = False
+        self._in_hand: list[Message] = []
+        """What has come in and is not on disk yet."""
         self._full = False
 
     @override
@@ -61,17 +62,18 @@ class OutboxTask(SinkTask):
                 await super().run()
                 filling.cancel()
         finally:
-            await self.outbox.close()
+            await self.outbox.close(for_good=self._leaving)
 
     @property
     @override
     def busy(self) -> bool:
-        return self._putting or super().busy
+        return bool(self._in_hand) or super().busy
 
     @override
     async def leave(self, task: asyncio.Task[None], patience: float) -> list[Message]:
-        await super().leave(task, patience)
-        return []  # the outbox has them
+        await super().leave(task, patience)  # what that one leaves is in the outbox
+        left, self._in_hand = self._in_hand, []
+        return left
 
     @override
     def take_up(self, left: list[Message], values: dict[str, Any]) -> None:
@@ -132,21 +134,21 @@ class OutboxTask(SinkTask):
                 self._on_marker(taken)
                 self.ends.mark(taken)
                 continue
-            self._putting = True
             for portion in self.outbox.portions(self._records(taken)):
                 await self._put(portion)
-            self._putting = False
+                del self._in_hand[: len(portion)]
             self.ends.flush(*self._reached)
             await self.ends.room()
 
     def _records(self, messages: Sequence[Message]) -> list[Record]:
-        """Return messages as they are written down; those that cannot be fail."""
-        context, records = self.outlet.context, []
+        """Take messages in hand and return them as they are written down; those that cannot be fail."""
+        context, records = self.outlet.context, list[Record]()
         # The other task may be in the midst of a write: its failures are none of this one's.
         others, context.failures = context.failures, []
         for message in messages:
             try:
                 records.append(self.outbox.record(message))
+                self._in_hand.append(message)
             except MessageError as error:
                 context.fail(message, str(error))
         context.counters.held -= len(context.failures)

@@ -445,6 +445,66 @@ def test_what_a_removed_outbox_holds_is_counted_and_comes_back_with_it(
     run_virtual(scenario())
 
 
+OTHER = {"another option": graph(on_error="drop"), "another size": graph(outbox={"max_bytes": "2MiB"})}
+
+
+@pytest.mark.parametrize("after", OTHER.values(), ids=OTHER)
+@pytest.mark.parametrize("size", [10, 4000], ids=["with room", "full"])
+def test_a_reload_while_the_flow_runs_keeps_what_the_outbox_holds(
+    tmp_path: Path, after: Graph, size: int
+) -> None:
+    payloads = [[number, random.Random(number).randbytes(size // 2).hex()] for number in range(600)]
+
+    async def scenario() -> None:
+        flow = Installation(tmp_path, checkpoint_every=3.0)
+        flow.up = False
+        runner = await flow.start(graph())
+        for first in range(0, 600, 50):
+            await flow.feed(*payloads[first : first + 50])
+            await asyncio.sleep(0.3)
+        await runner.replace(after)
+        while not isinstance(task := runner.assembly.sinks["down"], OutboxTask) or task.pending == []:
+            await asyncio.sleep(0.5)
+        flow.up = True
+        task.node.write = partial(flow._write, task.node.context)  # type: ignore[method-assign]
+        node = task.node
+        assert isinstance(node, Keep)
+        await asyncio.sleep(150)
+
+        numbers = [payload[0] for payload in flow.written] or [message.payload[0] for message in node.kept]
+        assert list(range(600)) == list(dict.fromkeys([m.payload[0] for m in node.kept] + numbers))
+        assert {} == runner.ledger.dropped
+        assert (0, 0) == flow.books()
+        await flow.end()
+
+    run_virtual(scenario())
+
+
+def test_an_outbox_that_is_removed_while_the_flow_runs_comes_back_whole(tmp_path: Path) -> None:
+    without = FlowBuilder(delivery="journal").source("a").sink("up", "a").graph()
+
+    async def scenario() -> None:
+        flow = Installation(tmp_path, checkpoint_every=3600.0)
+        flow.up = False
+        runner = await flow.start(graph())
+        await flow.feed(*range(20))
+        await asyncio.sleep(1)
+        await runner.replace(without)
+        await asyncio.sleep(60)
+        assert {"reload": 20} == runner.ledger.dropped
+        assert (0, 0) == flow.books()
+
+        await runner.replace(graph())
+        await asyncio.sleep(60)
+        node = runner.assembly.sinks["down"].node
+        assert isinstance(node, Keep)
+        assert list(range(20)) == [message.payload for message in node.kept]
+        assert (0, 0) == flow.books()
+        await flow.end()
+
+    run_virtual(scenario())
+
+
 def test_messages_are_the_same_when_they_come_out(tmp_path: Path) -> None:
     payloads = [None, True, 2**63 + 5, -(2**63), 1.5, "ä\n", [1, [2]], {"a": {"b": [None]}}, {}]
 
