@@ -55,6 +55,7 @@ class Hub:
         self._had_session = False
         self._failures = 0
         self._short_lives = 0
+        self._suspicions = 0
         self._told: Counter[str] = Counter()
         self._tell_after = 0.0
 
@@ -140,15 +141,17 @@ class Hub:
             return 0.0
         taken_over = error.code == _TAKEN_OVER
         if lived >= (STABLE_AFTER_TAKEOVER if taken_over else STABLE):
-            self._failures = self._short_lives = 0
+            self._failures = self._short_lives = self._suspicions = 0
         self._failures += 1
-        self._short_lives = self._short_lives + 1 if lived else 0
+        # Many brokers do not say why they end a connection; one that fell silent was ended by nobody.
+        self._short_lives = self._short_lives + 1 if lived and error.by_broker else 0
         reason = error.reason
         pause = _jitter(0, FIRST_PAUSE, self._failures)
         if taken_over or self._short_lives >= _STORM:
+            self._suspicions += 1
             self.counts["takeovers"] += 1
             reason += f"; is there another client with the client id `{self._settings.client_id}`?"
-            pause = _jitter(0.5, 4 * FIRST_PAUSE, self._failures)
+            pause = _jitter(0.5, 4 * FIRST_PAUSE, self._suspicions)
         if error.operator:
             pause = _jitter(0.5, LONGEST_PAUSE, 0)
         status: Status = "failed" if error.operator else "degraded"

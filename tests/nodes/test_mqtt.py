@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -381,22 +382,38 @@ async def test_two_clients_with_one_id_back_off_and_say_so(
 
 
 @pytest.mark.parametrize(
-    ("code", "longest", "takeovers"),
+    ("error", "lived", "pauses", "takeovers"),
     [
-        pytest.param(None, 1.0, 0, id="a network that breaks now and then"),
-        pytest.param(142, 60.0, 20, id="another client that takes the session"),
+        pytest.param(LinkError("silent"), 12.0, [1.0] * 4, 0, id="a network that breaks now and then"),
+        pytest.param(
+            LinkError("closed", by_broker=True), 12.0, [1.0] * 4, 0, id="a broker that ends now and then"
+        ),
+        pytest.param(LinkError("silent"), 1.0, [1.0, 2.0, 4.0, 8.0], 0, id="a network that never holds"),
+        pytest.param(
+            LinkError("closed", by_broker=True),
+            1.0,
+            [1.0, 2.0, 4.0, 8.0],
+            2,
+            id="a broker that soon ends each",
+        ),
+        pytest.param(
+            LinkError("taken over", code=142),
+            12.0,
+            [4.0, 8.0, 16.0, 32.0],
+            4,
+            id="another client that says so",
+        ),
     ],
 )
-def test_a_connection_that_lived_a_while_is_made_again_soon_unless_somebody_ended_it(
-    code: int | None, longest: float, takeovers: int, monkeypatch: pytest.MonkeyPatch
+def test_another_client_is_suspected_only_where_there_can_be_one(
+    error: LinkError, lived: float, pauses: list[float], takeovers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_mqtt_hub, "FIRST_PAUSE", 0.5)
     monkeypatch.setattr(_mqtt_hub, "LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
     hub = Flow({"url": "mqtt://127.0.0.1:1"}, {}).connection._hub
 
-    pauses = [hub._judge(LinkError("it broke", code=code), 12.0) for _ in range(20)]
-
-    assert longest / 2 <= max(pauses) <= longest
+    assert pauses == [hub._judge(error, lived) for _ in range(4)]
     assert takeovers == hub.counts["takeovers"]
 
 
