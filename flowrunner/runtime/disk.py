@@ -129,7 +129,7 @@ class DiskJournal:
         check_sizes(records, size, self._max_bytes)
         self._check_room(size)
         group = self._group
-        group.add(runs, size)
+        group.add(runs, len(records), size)
         if packed is not None:
             group.cursors[node] = packed
         self.pending += len(records)

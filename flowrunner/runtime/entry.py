@@ -54,10 +54,10 @@ class Group:
         self.clock = NEVER
         """Flow clock of the first entry."""
 
-    def add(self, runs: list[Run], size: int) -> None:
-        """Add entries that take ``size`` bytes encoded."""
+    def add(self, runs: list[Run], count: int, size: int) -> None:
+        """Add ``count`` entries that take ``size`` bytes encoded."""
         self.runs += runs
-        self.count += sum([len(entries) for entries, _ in runs])
+        self.count += count
         self.bytes += size
         if runs:
             self.clock = min(self.clock, runs[0][0][0].clock)

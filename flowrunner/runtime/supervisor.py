@@ -17,6 +17,9 @@ from flowrunner.runtime.stage import AHEAD, NodeCrashError
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.runtime.swap import CrashedError
 
+_PAUSE = 20.0
+"""Seconds between two starts of a flow at the most: it is back soon when what ailed it, such as a disk, has passed."""
+
 
 class Flow:
     """One flow over all its versions: what is running, what it said last, and what outlives a version."""
@@ -45,7 +48,7 @@ class Flow:
         self._next: FlowRunner | None = None
         self._stopping = False
         self._changed = asyncio.Event()
-        self._backoff = Backoff()
+        self._backoff = Backoff(cap=_PAUSE)
         self._careful_until = 0
 
     async def run(self) -> None:

@@ -11,6 +11,7 @@ from secrets import token_hex
 
 import pytest
 
+from flowrunner import Source
 from flowrunner.registry import find_node_type, node_type_names
 from tests.e2e.process import Flowrunner
 from tests.e2e.test_journal_faults import acknowledged, ids, publish
@@ -38,7 +39,8 @@ DOWN = Reply(503, headers={"Retry-After": "1"})
 
 
 def test_every_source_says_what_it_does_when_the_journal_is_full() -> None:
-    sources = [type for name in node_type_names() if (type := find_node_type(name)) and type.kind == "source"]
+    types = [type for name in node_type_names() if (type := find_node_type(name)) is not None]
+    policies = {type.name: type.cls.when_journal_full for type in types if issubclass(type.cls, Source)}
 
     assert {
         "file_in": "stop",
@@ -46,8 +48,8 @@ def test_every_source_says_what_it_does_when_the_journal_is_full() -> None:
         "http_in": "stop",
         "inject": "stop",
         "mqtt_in": "stop",
-    } == {type.name: type.cls.when_journal_full for type in sources}
-    assert all(type.when_journal_full for type in sources)
+    } == policies
+    assert all(f"(`{policies.get(type.name)}`)" in (type.when_journal_full or "(`None`)") for type in types)
 
 
 def journal_is_full(flowrunner: Flowrunner) -> bool:
