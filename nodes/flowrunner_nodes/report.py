@@ -15,10 +15,11 @@ messages arrive. With `change: 0.5`, `min_interval: 10s`, `max_interval: 1m`, an
 
 The heartbeat sends the newest message of the key. When that one has passed before, it is repeated with the time of the
 heartbeat as its `time` and with `repeated: true` in `meta`: nothing new came, so a sensor that has died looks like one
-whose value does not change. Filter on `meta` to tell them apart.
+whose value does not change. Filter on `meta` to tell them apart. After `max_repeats` of them in a row the key falls
+silent and is forgotten.
 
 A message that waits for its time is counted as held, one that another replaces as filtered, a repeated one as created.
-A key is kept for good: use a key of which there are not endlessly many.
+Without `max_interval` a key is kept for good: use a key of which there are not endlessly many.
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ class Config(NodeOptions):
         PositiveDuration | None,
         Field(description="The longest time between two messages of a key.", examples=["30m"]),
     ] = None
+    max_repeats: Annotated[
+        int,
+        Field(ge=0, le=1_000_000, description="How often one message is repeated at most.", examples=[100]),
+    ] = 1_000
 
     @model_validator(mode="after")
     def _intervals_in_order(self) -> Config:
@@ -114,6 +119,8 @@ class _Report(msgspec.Struct):
     """The message that came last."""
     held: bool = False
     """Whether it has not passed yet and may still do so."""
+    repeats: int = 0
+    """How often it has been repeated."""
 
 
 @node_type("report", ports={"out": "The messages worth a report, and the heartbeats."})
@@ -136,7 +143,7 @@ class Report(Transform[Config]):
             self._set_heartbeat(key, clock)
             return [message]
         changed = differs(value, report.value, config.change)
-        report.newest = message
+        report.newest, report.repeats = message, 0
         opens = report.passed + (config.min_interval or 0)
         if changed and clock >= opens:
             self._release(report)
@@ -156,6 +163,10 @@ class Report(Transform[Config]):
         newest = report.newest
         time, meta = newest.time, newest.meta
         if not report.held:
+            if report.repeats >= self.config.max_repeats:
+                del self._reports[key]
+                return []
+            report.repeats += 1
             time, meta = due, {**meta, "repeated": True}
             self.context.counters.created += 1
         self._release(report)
@@ -181,9 +192,9 @@ class Report(Transform[Config]):
     def snapshot(self) -> Iterator[Any]:
         """Yield what is known of the keys."""
         for part in batched(list(self._reports.items()), _PIECE):
-            yield [[key, it.value, it.passed, packed(it.newest), it.held] for key, it in part]
+            yield [[key, it.value, it.passed, packed(it.newest), it.held, it.repeats] for key, it in part]
 
     def restore(self, state: Any) -> None:
         """Take up what is known of keys."""
-        for key, value, passed, newest, held in state:
-            self._reports[read_key(key)] = _Report(value, passed, unpacked(newest), held)
+        for key, value, passed, newest, held, repeats in state:
+            self._reports[read_key(key)] = _Report(value, passed, unpacked(newest), held, repeats)

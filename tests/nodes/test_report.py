@@ -63,11 +63,19 @@ def test_a_change_that_has_gone_at_the_end_of_the_interval_is_forgotten() -> Non
     assert (0, 2) == it.books
 
 
-def test_a_silent_key_is_repeated_for_ever() -> None:
+def test_a_silent_key_is_repeated() -> None:
     it = line(max_interval="1m", key="topic").feed(at(0, 1)).advance(200)
 
     assert [(0.0, 1), (60.0, 1), (120.0, 1), (180.0, 1)] == seconds(it.out)
     assert 3 == it.node.context.counters.created
+
+
+def test_a_key_that_stays_silent_is_forgotten() -> None:
+    it = line(change=5, max_interval="1m", max_repeats=2).feed(at(0, 1), at(90, 2)).advance(1_000)
+
+    assert [(0.0, 1), (60.0, 1), (120.0, 2), (180.0, 2), (240.0, 2)] == seconds(it.out)
+    assert 0 == len(it.node.context.timers)
+    assert [(1_001.0, 3)] == seconds(it.feed(at(1_001, 3)).out[5:])
 
 
 def test_keys_do_not_disturb_each_other() -> None:
