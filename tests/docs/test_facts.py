@@ -34,7 +34,11 @@ nodes:
   away: {{ type: mqtt_in, connection: broker, topics: [a] }}
   beat: {{ type: inject, every: 100ms, payload: {{ value: 1 }} }}
   broken: {{ type: map, from: beat, set: {{ payload.x: =payload.missing }}, on_error: drop }}
-  seen: {{ type: file_out, from: [beat, away, broken], path: "{folder}/seen.jsonl" }}
+  seen:
+    type: file_out
+    from: [beat, away, broken]
+    path: "{folder}/seen.jsonl"
+    outbox: {{ max_bytes: 1MiB }}
 """
 
 
