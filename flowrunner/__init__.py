@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flowrunner.node import BufferOptions, ConnectionName, Limits, NodeOptions, Sink, Source, Transform
     from flowrunner.options import (
         Duration,
+        FileName,
         Options,
         PositiveDuration,
         Secret,
@@ -40,6 +41,7 @@ __all__ = [
     "Counters",
     "Duration",
     "Expression",
+    "FileName",
     "FlowrunnerError",
     "FunctionCall",
     "JournalFull",

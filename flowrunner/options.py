@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, WithJsonSchema
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from flowrunner.message import NANOSECONDS
@@ -124,6 +126,30 @@ Size = Annotated[
 
 Secret = SecretStr
 """A text that is masked wherever it is shown; read it with ``get_secret_value()``."""
+
+
+class _NamedFile:
+    """Marks an option that names a file."""
+
+
+FileName = Annotated[str, _NamedFile()]
+"""The path of a file whose content belongs to the options, as of a certificate: a reload looks at it too."""
+
+
+def named_files(options: BaseModel) -> Iterator[str]:
+    """Yield the paths in options of the type :data:`FileName`."""
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if isinstance(value, BaseModel):
+            yield from named_files(value)
+        elif isinstance(value, str) and _names_file(field):
+            yield value
+
+
+def _names_file(field: FieldInfo) -> bool:
+    hints = (field.annotation, *get_args(field.annotation))
+    marks = [*field.metadata, *(mark for hint in hints for mark in getattr(hint, "__metadata__", ()))]
+    return any(isinstance(mark, _NamedFile) for mark in marks)
 
 
 class Options(BaseModel):

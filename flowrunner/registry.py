@@ -44,7 +44,6 @@ class NodeType(msgspec.Struct, frozen=True):
         """The first line of the description."""
         return self.description.partition("\n")[0]
 
-
     @property
     def when_journal_full(self) -> str | None:
         """What the type does when the journal takes nothing, in a sentence; ``None`` when it is no source."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
@@ -11,7 +12,7 @@ from flowrunner.admin import dead_letters, page, webhooks
 from flowrunner.admin.events import Listeners
 from flowrunner.admin.guard import Guard
 from flowrunner.admin.metrics import metrics_text
-from flowrunner.admin.process import Process, notices, trouble
+from flowrunner.admin.process import Process, mistakes, notices, trouble
 from flowrunner.runtime.supervisor import Flow
 
 
@@ -46,7 +47,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     @app.get("/api/v1/flows", dependencies=[guard])
     async def flows() -> list[dict[str, Any]]:
         """List the running flows."""
-        return [_summary(flow) for flow in process.supervisor.flows.values()]
+        return [_summary(process, flow) for flow in process.supervisor.flows.values()]
 
     @app.get("/api/v1/flows/{name}", dependencies=[guard])
     async def flow(name: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         found = process.supervisor.flows.get(name)
         if found is None:
             raise HTTPException(404, f"no flow `{name}` is running")
-        return _summary(found) | _details(found)
+        return _summary(process, found) | _details(found)
 
     @app.get("/api/v1/events", dependencies=[guard])
     async def events() -> Response:
@@ -80,18 +81,19 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         """Return the OpenAPI schema of these routes."""
         return app.openapi()
 
-    @app.post("/api/v1/reload", dependencies=[guard], status_code=202)
-    async def reload() -> dict[str, str]:
-        """Look at the flow files now."""
-        process.reloader.want()
-        return {"status": "looking"}
+    @app.post("/api/v1/reload", dependencies=[guard])
+    async def reload() -> dict[str, Any]:
+        """Take up the flow files as they are now, and say what came of each flow and each mistake."""
+        done = await process.reloader.reload()
+        ok = all(one.result == "applied" for one in done)
+        return {"ok": ok, "reloads": msgspec.to_builtins(done)}
 
     app.include_router(dead_letters.router(process), dependencies=[guard])
     app.include_router(webhooks.router(process, gate))
     return app
 
 
-def _summary(flow: Flow) -> dict[str, Any]:
+def _summary(process: Process, flow: Flow) -> dict[str, Any]:
     return {
         "flow": flow.graph.name,
         "description": flow.graph.description,
@@ -100,6 +102,8 @@ def _summary(flow: Flow) -> dict[str, Any]:
         "generation": flow.generation,
         "hash": flow.graph.digest,
         "file": flow.graph.file,
+        "errors": mistakes(process, flow),
+        "last_good": flow.graph.name in process.reloader.last_good,
         "delivery": flow.graph.delivery,
         "ledger": flow.runner.ledger.as_dict(),
     }

@@ -8,7 +8,7 @@ from flowrunner.clock import Clock
 from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
 from flowrunner.runtime.reload import Reloader
-from flowrunner.runtime.supervisor import Supervisor
+from flowrunner.runtime.supervisor import Flow, Supervisor
 
 _LOOK = 0.25
 """Seconds between two looks at how late the event loop is."""
@@ -68,7 +68,16 @@ def trouble(process: Process) -> list[dict[str, str]]:
 def notices(process: Process) -> list[dict[str, str]]:
     """Return what a person should mend though everything runs: files whose last good version goes on running."""
     running = {flow.graph.file for flow in process.supervisor.flows.values()}
-    return [_mistake(error) for error in _errors(process) if error.file in running]
+    found = [_mistake(error) for error in _errors(process) if error.file in running]
+    failures = process.reloader.failures.items()
+    return found + [{"flow": name, "reason": f"goes on as it was: {why}"} for name, why in failures]
+
+
+def mistakes(process: Process, flow: Flow) -> list[dict[str, str]]:
+    """Return why a flow does not run as its file says."""
+    found = [_mistake(error) for error in _errors(process) if error.file == flow.graph.file]
+    why = process.reloader.failures.get(flow.graph.name)
+    return found if why is None else [*found, {"reason": why}]
 
 
 def _errors(process: Process) -> list[Diagnostic]:

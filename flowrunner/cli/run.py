@@ -20,9 +20,10 @@ from pydantic import ValidationError
 from flowrunner import log as logging
 from flowrunner.admin.app import create_app
 from flowrunner.admin.guard import is_loopback
-from flowrunner.admin.process import Process
+from flowrunner.admin.process import Process, trouble
 from flowrunner.admin.server import listen, serve
 from flowrunner.cli.exits import EX_CONFIG, EX_USAGE, complain
+from flowrunner.cli.mode import Mode
 from flowrunner.clock import Clock, SystemClock
 from flowrunner.context import Logger
 from flowrunner.diagnostics import render_text
@@ -34,6 +35,8 @@ from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.settings import Settings
 
+START_SECONDS = 30.0
+"""How long flows may take to start, where somebody waits for it."""
 DRAIN_SHARE = 0.8
 """What the flows get of the grace; the rest is for closing files and answering the last requests."""
 
@@ -42,10 +45,10 @@ def run(
     paths: Sequence[Path],
     given: Mapping[str, Any],
     *,
-    once: bool = False,
+    mode: Mode | None = None,
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> int:
-    """Run flows until SIGTERM or SIGINT, with ``once`` until all sources have ended; return the exit code.
+    """Run flows until SIGTERM or SIGINT, or as ``mode`` says; return the exit code.
 
     ``given`` are settings from the command line; they win over the environment. ``beside`` makes what is to run in
     the same loop, from before the flows start until they have ended.
@@ -62,7 +65,7 @@ def run(
             listening = taken.enter_context(listen(settings.http_host, settings.http_port))
         except OSError as error:
             return complain(str(error), help="set another with --state-dir, --http-host or --http-port")
-        running = Running(paths, settings, clock, logger, once=once)
+        running = Running(paths, settings, clock, logger, mode or Mode())
         return asyncio.run(running.main(listening, beside))
 
 
@@ -70,11 +73,11 @@ class Running:
     """One ``flowrunner run``."""
 
     def __init__(
-        self, paths: Sequence[Path], settings: Settings, clock: Clock, log: Logger, *, once: bool = False
+        self, paths: Sequence[Path], settings: Settings, clock: Clock, log: Logger, mode: Mode
     ) -> None:
         self.settings = settings
         self._log = log
-        self._once = once
+        self._mode = mode
         flow_settings = FlowSettings(
             state_dir=settings.state_dir,
             journal_max_bytes=settings.journal_max_bytes,
@@ -86,7 +89,7 @@ class Running:
             instance=settings.instance,
         )
         self.supervisor = Supervisor(flow_settings, clock, log)
-        self.reloader = Reloader(paths, dict(os.environ), self.supervisor, log)
+        self.reloader = Reloader(paths, dict(os.environ), self.supervisor, log, strict=mode.strict_start)
         self.process = Process(self.supervisor, self.reloader, clock, version("flowrunner-engine"))
         self._ending = asyncio.Event()
         self._closed = asyncio.Event()
@@ -97,10 +100,13 @@ class Running:
         self, listening: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> int:
         """Run to the end and return the exit code."""
-        loaded = self.reloader.load()
+        loaded = self.reloader.start()
         if loaded.diagnostics:
             sys.stderr.write(render_text(loaded.diagnostics, loaded.texts) + "\n")
-        if not loaded.graphs:
+        invalid = any(found.severity == "error" for found in loaded.diagnostics)
+        if self._mode.once_valid and invalid:
+            return EX_CONFIG
+        if not loaded.graphs and not (self._mode.wait and not self._mode.ends):
             return _nothing_to_run(loaded)
         self._handle_signals()
         token = self.settings.api_token
@@ -117,8 +123,10 @@ class Running:
                 group.create_task(self.process.watch_loop(), name="loop watch"),
                 group.create_task(self.reloader.run(self.settings.reload_poll / NANOSECONDS), name="reload"),
             ]
-            if self._once:
+            if self._mode.once:
                 helpers.append(group.create_task(self._end_when_done(), name="once"))
+            if self._mode.once_valid or self._mode.strict_start:
+                helpers.append(group.create_task(self._see_them_start(), name="start"))
             group.create_task(self._end(helpers), name="end")
             others = [] if beside is None else [group.create_task(beside(), name="beside")]
             await self.supervisor.run(loaded.graphs, on_started=_tidy_memory)
@@ -137,6 +145,26 @@ class Running:
         grace = self.settings.shutdown_grace / NANOSECONDS
         self._log.info("stopping", grace_s=grace)
         await self.supervisor.stop(grace * DRAIN_SHARE)
+
+    async def _see_them_start(self) -> None:
+        """Wait until all flows run, with ``strict_start`` until all their nodes and connections do; else end with 78."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                while not self._have_started():  # noqa: ASYNC110  # a sum over many parts, not an event
+                    await asyncio.sleep(0.05)
+        started = self._have_started()
+        if not started:
+            self._log.error("flows have not started", trouble=trouble(self.process))
+            self._code = EX_CONFIG
+        if not started or self._mode.once_valid:
+            self._ending.set()
+
+    def _have_started(self) -> bool:
+        if self._mode.strict_start:
+            return not trouble(self.process)
+        flows = self.supervisor.flows.values()
+        running = all(flow.status == "running" and flow.runner.ready.is_set() for flow in flows)
+        return bool(flows) and running and not self.supervisor.refused
 
     async def _end_when_done(self) -> None:
         """End when there is no more to do; with 1 when a flow or a source has failed for good."""

@@ -16,6 +16,7 @@ from flowrunner.config.model import NAME, NAME_HELP, Delivery, FlowConfig
 from flowrunner.config.options import UNSET, OptionReader
 from flowrunner.config.places import Places
 from flowrunner.config.report import Report
+from flowrunner.config.snapshot import Snapshot
 from flowrunner.config.tree import Path, plain
 from flowrunner.config.variables import Environment
 from flowrunner.config.words import did_you_mean, listing
@@ -80,11 +81,15 @@ class FlowFile(msgspec.Struct):
     connections: dict[str, ConnectionEntry] = {}
 
 
-def load_file(path: FilePath, variables: Mapping[str, str], *, strict: bool) -> FlowFile:
+def load_file(
+    path: FilePath, variables: Mapping[str, str], *, strict: bool, snapshot: Snapshot | None = None
+) -> FlowFile:
     """Read one file; mistakes are in its ``report``. Never raises for what stands in the file."""
     report = Report(str(path))
     try:
-        data = path.read_bytes()
+        data = snapshot.files.get(path) if snapshot is not None else None
+        if data is None:
+            data = path.read_bytes()
     except OSError as error:
         report.file("FR061", f"the file cannot be read: {error.strerror}", help="check its permissions")
         return FlowFile(str(path), "", report)
@@ -93,7 +98,10 @@ def load_file(path: FilePath, variables: Mapping[str, str], *, strict: bool) -> 
     document = parse(text, report) if text is not None else None
     if document is not None and document.root is not None:
         file.places = Places(document.root, document.lines)
-        reader = OptionReader(file.places, report, Environment(variables, path.parent, strict=strict))
+        named = snapshot.named if snapshot is not None else {}
+        reader = OptionReader(
+            file.places, report, Environment(variables, path.parent, strict=strict, files=named)
+        )
         _Loader(file, file.places, reader).load(plain(document.root), path)
         file.text = file.places.without(reader.secrets)
     return file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from flowrunner.config.tree import Path
 from flowrunner.config.variables import Environment, Variable, VariableError, split_variables
 from flowrunner.diagnostics import Severity
 from flowrunner.message import Json
+from flowrunner.options import named_files
 
 UNSET = "unset"
 """The key in a definition under which a text with a variable stands that is not set."""
@@ -64,7 +67,17 @@ class OptionReader:
         if any(found.severity == "error" for found in self._report.diagnostics[before:]):
             return Read(None, definition)
         options = self._check(model, path, values, owner, uses)
+        if options is not None and self._environment.strict and (contents := self._contents(options)):
+            definition = {**definition, "files": contents}
         return Read(options, definition)
+
+    def _contents(self, options: BaseModel) -> dict[str, Json]:
+        """Return digests of the files that options name; what cannot be read is found when it is used."""
+        contents: dict[str, Json] = {}
+        for name in named_files(options):
+            with contextlib.suppress(OSError, ValueError):
+                contents[name] = hashlib.sha256(self._environment.content(FilePath(name))).hexdigest()
+        return contents
 
     def _check[T: BaseModel](
         self, model: type[T], path: Path, values: dict[str, Any], owner: str, uses: dict[Path, _Use]

@@ -63,8 +63,17 @@ def _variable(token: re.Match[str]) -> Variable:
 class Environment:
     """What variables stand for. Files are read once, relative to ``folder``."""
 
-    def __init__(self, variables: Mapping[str, str], folder: Path, *, strict: bool) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        folder: Path,
+        *,
+        strict: bool,
+        files: Mapping[Path, bytes | None] | None = None,
+    ) -> None:
+        """``files`` are contents that have been read already."""
         self._variables = variables
+        self._files = files or {}
         self._folder = folder
         self.strict = strict
         """Whether a variable that is not set is an error; otherwise files are not opened at all."""
@@ -79,12 +88,18 @@ class Environment:
         value = self._variables.get(variable.name)
         return variable.default if not value and variable.default is not None else value
 
-    def _read(self, name: str) -> str:
-        path = self._folder / name
+    def content(self, path: Path, most: int = -1) -> bytes:
+        """Return the content of a file, at most so many bytes. Raises ``OSError`` or ``ValueError``."""
+        known = self._files.get(path)
+        if known is not None:
+            return known
         if not path.is_file():
             raise ValueError("there is no such file")
         with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
+            return file.read(most)
+
+    def _read(self, name: str) -> str:
+        data = self.content(self._folder / name, _LARGEST_FILE + 1)
         if len(data) > _LARGEST_FILE:
             raise ValueError("it is larger than 64 KiB")
         return data.decode().removesuffix("\n").removesuffix("\r")

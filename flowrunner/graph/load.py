@@ -9,6 +9,7 @@ import msgspec
 
 from flowrunner.config.files import find_files
 from flowrunner.config.load import ConnectionEntry, FlowFile, load_file
+from flowrunner.config.snapshot import Snapshot
 from flowrunner.config.tree import Path as TreePath
 from flowrunner.diagnostics import Diagnostic
 from flowrunner.graph.build import Graph, build
@@ -29,15 +30,25 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def load_flows(
-    paths: Sequence[Path], *, environment: Mapping[str, str] | None = None, strict_environment: bool = False
+    paths: Sequence[Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    strict_environment: bool = False,
+    snapshot: Snapshot | None = None,
 ) -> Loaded:
     """Load the flow files at ``paths`` (files or directories) and check them together.
 
     Variables are taken from ``environment``, by default from none. With ``strict_environment`` a variable that is
     not set and a ``${file:…}`` that cannot be read are errors; without it files of secrets are not opened at all.
+    What is in ``snapshot`` is taken from there, as it was when that was made.
     """
-    found, diagnostics = find_files(paths)
-    files = [load_file(path, environment or {}, strict=strict_environment) for path in found]
+    if snapshot is not None:
+        found, diagnostics = list(snapshot.files), list(snapshot.diagnostics)
+    else:
+        found, diagnostics = find_files(paths)
+    files = [
+        load_file(path, environment or {}, strict=strict_environment, snapshot=snapshot) for path in found
+    ]
     connections = _connections(files)
     _check_names(files)
     graphs: dict[str, Graph] = {}

@@ -1,121 +1,193 @@
-"""Follow the flow files: when their content changes, check it, and carry over what is valid.
+"""Keep the running flows equal to the valid flows in the files: each file for itself, and each flow as a transaction.
 
-The content's hash is the truth, looked at every ``RELOAD_POLL``; it must be the same twice, 150 ms apart, so that a
-half-written file is not taken up. A file with a mistake leaves its flow as it is.
+A file with a mistake leaves its flow as it is, and all others are not touched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from watchfiles import awatch
+import msgspec
 
-from flowrunner.config.files import find_files
+from flowrunner.config.snapshot import Snapshot, read_file
 from flowrunner.context import Logger
 from flowrunner.diagnostics import Diagnostic
+from flowrunner.graph.build import Graph
+from flowrunner.graph.diff import Plan
 from flowrunner.graph.load import Loaded, load_flows
+from flowrunner.options import named_files
+from flowrunner.runtime.detect import Detector
+from flowrunner.runtime.lastgood import LastGood
 from flowrunner.runtime.supervisor import Supervisor
 
-HINTS_PAUSE = 5.0
-"""Seconds between two attempts to watch directories that cannot be watched."""
-SETTLE = 0.15
-"""Seconds in which the content must not change."""
+type Result = Literal["applied", "refused", "failed"]
+"""``refused``: the file has a mistake. ``failed``: the flow could not go over, and runs on as it was."""
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """What came of one flow or one file in a reload."""
+
+    name: str
+    """The flow; of a file with a mistake the place of that."""
+    result: Result
+    reason: str | None = None
+    plan: Plan | None = None
+    """Of a flow that has changed; ``None`` for one that is new or was removed."""
 
 
 class Reloader:
-    """Keeps the running flows equal to the valid flows in the files."""
+    """Takes up what has changed in the files."""
 
     def __init__(
-        self, paths: Sequence[Path], environment: Mapping[str, str], supervisor: Supervisor, log: Logger
+        self,
+        paths: Sequence[Path],
+        environment: Mapping[str, str],
+        supervisor: Supervisor,
+        log: Logger,
+        *,
+        strict: bool = False,
     ) -> None:
+        """With ``strict`` a flow goes over to a version only when its connections are up and its sinks open."""
         self.diagnostics: list[Diagnostic] = []
         """What is wrong with the files now."""
-        self.results: dict[str, int] = {"applied": 0, "refused": 0, "failed": 0}
-        """Reloads by result; ``refused``: a file has a mistake, ``failed``: a node could not be built."""
+        self.failures: dict[str, str] = {}
+        """Flows that could not go over to what is in their files, and why."""
+        self.results: dict[Result, int] = {"applied": 0, "refused": 0, "failed": 0}
+        """Reloads by result."""
+        self.last_good: frozenset[str] = frozenset()
+        """Flows that run as they were before a mistake came into their files, since the process was started so."""
         self._paths = paths
         self._environment = environment
         self._supervisor = supervisor
         self._log = log
-        self._digest = b""
-        self._wanted = asyncio.Event()
+        self._strict = strict
+        self._detector = Detector(paths, log)
+        self._kept = LastGood(supervisor.settings.state_dir / "last_good", log)
+        self._working = asyncio.Lock()
         self._forced = False
 
-    def load(self) -> Loaded:
-        """Read and check the files, and remember what they held."""
-        self._digest = content_digest(self._paths)
-        loaded = load_flows(self._paths, environment=self._environment, strict_environment=True)
-        self.diagnostics = loaded.diagnostics
-        return loaded
+    @property
+    def watching(self) -> bool:
+        """Whether the kernel tells of changes; else they are found by looking."""
+        return self._detector.watching
+
+    def start(self) -> Loaded:
+        """Read and check the files; in place of those with a mistake take their last good versions.
+
+        The diagnostics of the result are those of the files as they are.
+        """
+        snapshot = self._detector.read()
+        loaded = self._load(snapshot)
+        mended = self._kept.mended(snapshot, loaded)
+        if mended is None:
+            return loaded
+        again = load_flows(
+            self._paths, environment=self._environment, strict_environment=True, snapshot=mended
+        )
+        graphs = {**again.graphs, **loaded.graphs}
+        self.last_good = frozenset(graphs.keys() - loaded.graphs.keys())
+        for name in sorted(self.last_good):
+            self._log.error("the last good version of a flow is started", flow=name, file=graphs[name].file)
+        return msgspec.structs.replace(loaded, graphs=graphs)
 
     async def run(self, poll: float) -> None:
         """Look at the files every ``poll`` seconds and when the kernel hints at a change, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._take_hints(poll), name="file hints")
+            group.create_task(self._detector.take_hints(poll), name="file hints")
             while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(poll):
-                        await self._wanted.wait()
-                self._wanted.clear()
-                await self.check()
-
-    async def _take_hints(self, pause: float) -> None:
-        """Look as soon as something happens in the directories; without inotify the poll is enough."""
-        while True:
-            folders = {path if path.is_dir() else path.parent for path in self._paths}
-            with contextlib.suppress(OSError, RuntimeError):
-                async for _ in awatch(*folders, watch_filter=None, debounce=200, step=50):
-                    self._wanted.set()
-            # A directory is gone, or the kernel has no watches left: try again, as it may come back.
-            await asyncio.sleep(max(pause, HINTS_PAUSE))
+                await self._detector.pause(poll)
+                forced, self._forced = self._forced, False
+                if forced:
+                    await self.reload()
+                else:
+                    await self.check()
 
     def want(self) -> None:
-        """Load the files now, though they may be the same: a variable or a file of secrets may not."""
+        """Load the files soon, though they may be the same: a variable may not."""
         self._forced = True
-        self._wanted.set()
+        self._detector.look()
 
-    async def check(self) -> None:
-        """Carry over a change of the files, if there is one and it has settled."""
-        forced, self._forced = self._forced, False
-        seen = await asyncio.to_thread(content_digest, self._paths)
-        if seen == self._digest and not forced:
-            return
-        await asyncio.sleep(SETTLE)
-        if await asyncio.to_thread(content_digest, self._paths) == seen:
-            await self.apply(await asyncio.to_thread(self.load))
+    async def check(self) -> list[Reload]:
+        """Take up a change of the files, if there is one and it has settled."""
+        async with self._working:
+            snapshot = await self._detector.changed()
+            return [] if snapshot is None else await self._take_up(snapshot)
 
-    async def apply(self, loaded: Loaded) -> None:
+    async def reload(self) -> list[Reload]:
+        """Take up the files as they are, when they have settled; return what came of it."""
+        async with self._working:
+            snapshot = await self._detector.changed(anyway=True)
+            done = [] if snapshot is None else await self._take_up(snapshot)
+        self._log.info("reload finished", results={one.name: one.result for one in done})
+        return done
+
+    async def _take_up(self, snapshot: Snapshot) -> list[Reload]:
+        return await self.apply(await asyncio.to_thread(self._load, snapshot))
+
+    def _load(self, snapshot: Snapshot) -> Loaded:
+        loaded = load_flows(
+            self._paths, environment=self._environment, strict_environment=True, snapshot=snapshot
+        )
+        self.diagnostics = loaded.diagnostics
+        self._detector.named = sorted(_named(loaded.graphs))
+        more = {path: read_file(path) for path in self._detector.named if path not in snapshot.named}
+        self._detector.take_up(msgspec.structs.replace(snapshot, named={**snapshot.named, **more}))
+        self._kept.keep(snapshot, loaded)
+        return loaded
+
+    async def apply(self, loaded: Loaded) -> list[Reload]:
         """Start, replace and remove flows so that what is valid runs."""
-        for found in loaded.diagnostics:
-            if found.severity == "error":
-                self._count("refused", f"{found.file}:{found.line}:{found.column}: {found.message}")
+        done = [
+            self._count(Reload(f"{found.file}:{found.line}:{found.column}", "refused", found.message))
+            for found in loaded.diagnostics
+            if found.severity == "error"
+        ]
         for name, flow in list(self._supervisor.flows.items()):
             if name not in loaded.graphs and not _in_doubt(flow.graph.file, loaded):
                 await self._supervisor.remove(name)
-                self._count("applied")
+                done.append(self._count(Reload(name, "applied", "removed")))
         for name in self._supervisor.refused.keys() - loaded.graphs.keys():
             del self._supervisor.refused[name]
+        self.failures = {name: why for name, why in self.failures.items() if name in loaded.graphs}
+        self.last_good -= loaded.graphs.keys() | (self.last_good - self._supervisor.flows.keys())
         for name, graph in loaded.graphs.items():
             running = self._supervisor.flows.get(name)
-            if running is not None and running.graph.digest == graph.digest:
-                continue
-            try:
-                if running is None:
-                    self._supervisor.add(graph)
-                else:
-                    await self._supervisor.replace(graph)
-            except Exception as error:
-                self._count("failed", f"{graph.file}: {type(error).__name__}: {error}")
+            if running is None or running.graph.digest != graph.digest:
+                done.append(self._count(await self._go_over(graph)))
             else:
-                self._count("applied")
+                self.failures.pop(name, None)
+        return done
 
-    def _count(self, result: str, error: str | None = None) -> None:
-        self.results[result] += 1
-        if error is not None:
-            self._log.error("reload " + result, error=error)
+    async def _go_over(self, graph: Graph) -> Reload:
+        """Start a flow, or let it go over to another version."""
+        name = graph.name
+        plan = None
+        try:
+            if name in self._supervisor.flows:
+                plan = (await self._supervisor.replace(graph, strict=self._strict)).plan
+            else:
+                self._supervisor.add(graph)
+        except Exception as error:
+            self.failures[name] = f"{type(error).__name__}: {error}"
+            return Reload(name, "failed", self.failures[name])
+        self.failures.pop(name, None)
+        return Reload(name, "applied", None, plan)
+
+    def _count(self, done: Reload) -> Reload:
+        self.results[done.result] += 1
+        if done.result != "applied":
+            self._log.error("reload " + done.result, flow=done.name, error=done.reason)
+        return done
+
+
+def _named(graphs: Mapping[str, Graph]) -> set[Path]:
+    """Return the files that the options of flows name."""
+    options = [part.config for graph in graphs.values() for part in graph.nodes.values()]
+    shared = [part.config for graph in graphs.values() for part in graph.connections.values()]
+    return {Path(name) for one in (*options, *shared) for name in named_files(one)}
 
 
 def _in_doubt(file: str, loaded: Loaded) -> bool:
@@ -126,16 +198,3 @@ def _in_doubt(file: str, loaded: Loaded) -> bool:
         return bool(errors) and all(graph.file != file for graph in loaded.graphs.values())
     missing = [Path(found.file) for found in errors if found.code == "FR060" or found.file == file]
     return any(Path(file).is_relative_to(path) for path in missing)
-
-
-def content_digest(paths: Sequence[Path]) -> bytes:
-    """Return a hash over the names and contents of all flow files."""
-    digest = hashlib.sha256()
-    for path in find_files(paths)[0]:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            content = b""
-        digest.update(f"{path}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.digest()

@@ -9,14 +9,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field
 
-from flowrunner import Options, Secret, option_error
+from flowrunner import FileName, Options, Secret, option_error
 
 
 class TlsOptions(Options):
     """How the server's certificate is checked; only for `https`."""
 
     ca: Annotated[
-        str | None,
+        FileName | None,
         Field(description="A PEM file with the authorities to trust.", examples=["/run/secrets/ca.pem"]),
     ] = None
     insecure: Annotated[

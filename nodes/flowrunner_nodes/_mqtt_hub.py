@@ -13,7 +13,7 @@ from flowrunner_nodes._mqtt_packets import Publish
 from flowrunner_nodes._mqtt_publishing import Outgoing
 from flowrunner_nodes._mqtt_router import Router, Wish
 from flowrunner_nodes._mqtt_settings import LinkError, Settings
-from flowrunner_nodes._mqtt_subscribing import Subscribing
+from flowrunner_nodes._mqtt_subscribing import LINGER, Subscribing
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at the most, and between two when a person must act."""
@@ -74,6 +74,12 @@ class Hub:
         """Forget a node, unless it is attached again within ``LINGER`` seconds."""
         self._router.inboxes[node].leaving_since = asyncio.get_running_loop().time()
         self._subscribing.changed.set()
+
+    def forget(self, node: str) -> None:
+        """Forget a node now."""
+        if (inbox := self._router.inboxes.get(node)) is not None:
+            inbox.leaving_since = -LINGER
+            self._subscribing.changed.set()
 
     async def outgoing(self) -> Outgoing:
         """Return the way out over the present connection, or over the next one when that is up."""

@@ -139,6 +139,13 @@ class Aggregate(Transform[Config]):
         """Close the windows due at or before ``clock``; the results of one may come in several calls."""
         return self._windows.advance(clock, out, limit)
 
+    @classmethod
+    def compatible(cls, old: Config, new: Config) -> bool:
+        """Return whether keys, windows and fields are the same; the next window to close has its old lateness."""
+        return (old.key, old.window, old.fields) == (new.key, new.window, new.fields) and list(
+            old.fields
+        ) == list(new.fields)
+
     def snapshot(self) -> Iterator[Any]:
         """Return what the open windows hold, in pieces."""
         return self._windows.snapshot()

@@ -13,6 +13,7 @@ from flowrunner import (
     Connection,
     ConnectionContext,
     Duration,
+    FileName,
     Options,
     PositiveDuration,
     Secret,
@@ -40,15 +41,15 @@ class TlsOptions(Options):
     """How the broker's certificate is checked, and our own."""
 
     ca: Annotated[
-        str | None,
+        FileName | None,
         Field(description="File of the CA certificates to trust, PEM.", examples=["/etc/flowrunner/ca.crt"]),
     ] = None
     cert: Annotated[
-        str | None,
+        FileName | None,
         Field(description="File of our own certificate, PEM.", examples=["/etc/flowrunner/client.crt"]),
     ] = None
     key: Annotated[
-        str | None,
+        FileName | None,
         Field(description="File of its private key, PEM.", examples=["/etc/flowrunner/client.key"]),
     ] = None
     insecure: Annotated[bool, Field(description="Trust any certificate: for tests only.")] = False
@@ -137,6 +138,8 @@ class MqttConnection(Connection[MqttOptions]):
         from flowrunner_nodes._mqtt_hub import Hub
 
         super().__init__(config, context)
+        self.started = False
+        """Whether the connection has begun to run: it may have nodes of an earlier version of the flow."""
         self._hub = Hub(_settings(config, context), context)
         self.counts = self._hub.counts
         """Messages and events that belong to no node, by cause."""
@@ -163,8 +166,13 @@ class MqttConnection(Connection[MqttOptions]):
         except TimeoutError:
             return None
 
+    def forget(self, node: str) -> None:
+        """Unsubscribe at once from what a node wanted that a reload has removed."""
+        self._hub.forget(node)
+
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
+        self.started = True
         await self._hub.run()
 
 

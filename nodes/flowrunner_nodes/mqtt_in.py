@@ -102,7 +102,8 @@ class MqttIn(Source[Config]):
         if not isinstance(context.connection, MqttConnection):
             raise NodeFailed(f"`{config.connection}` is not a connection of type `mqtt`")
         self._connection = context.connection
-        self._inbox = self._attach()
+        # A connection that runs is that of a reload: the node that this one replaces still has the inbox.
+        self._inbox = None if self._connection.started else self._attach()
         self._full = False
 
     async def open(self) -> None:
@@ -111,18 +112,20 @@ class MqttIn(Source[Config]):
 
     async def close(self) -> None:
         """Leave what is not journaled to whoever comes next."""
-        self._connection.detach(self.context.node)
+        if self._inbox is not None:
+            self._inbox = None
+            self._connection.detach(self.context.node)
 
     async def run(self) -> None:
         """Journal until cancelled."""
+        inbox = self._inbox or self._attach()
         while True:
-            batch = await self._inbox.take()
-            if not await self._save(batch):
+            batch = await inbox.take()
+            if not await self._save(inbox, batch):
                 await asyncio.sleep(_FULL_PAUSE)  # and then take the same batch again
 
-    async def _save(self, batch: Batch) -> bool:
+    async def _save(self, inbox: Inbox, batch: Batch) -> bool:
         """Hand a batch to the journal; return false when that does not take it now: the broker keeps it."""
-        inbox = self._inbox
 
         def settle(done: asyncio.Future[None]) -> None:
             if not done.cancelled() and done.exception() is None:

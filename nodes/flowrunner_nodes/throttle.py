@@ -150,6 +150,11 @@ class Throttle(Transform[Config]):
             self.context.timers.set(key, until, now=message.clock)
         self._waiting[key] = message
 
+    @classmethod
+    def compatible(cls, old: Config, new: Config) -> bool:
+        """Return whether the keys are the same; intervals that have begun end as they would have."""
+        return old.key == new.key
+
     def snapshot(self) -> Iterator[Any]:
         """Return which keys are closed and which messages wait, in pieces."""
         for closed in self._closed.snapshot():

@@ -15,6 +15,7 @@ from flowrunner.cli import exits, main
 from flowrunner.cli import graph as graph_command
 from flowrunner.cli import nodes as nodes_command
 from flowrunner.cli import run as run_command
+from flowrunner.cli.mode import Mode
 from flowrunner.errors import FlowrunnerError
 from flowrunner.settings import Settings
 
@@ -114,14 +115,14 @@ def test_settings_on_the_command_line_are_given_to_run_and_only_those(
 ) -> None:
     got: list[Any] = []
 
-    def note(paths: list[Path], given: dict[str, Any], *, once: bool) -> int:
-        got.append((paths, given, once))
+    def note(paths: list[Path], given: dict[str, Any], *, mode: Mode) -> int:
+        got.append((paths, given, mode))
         return 0
 
     monkeypatch.setattr(run_command, "run", note)
 
     assert call(monkeypatch, "run", "flows", "--http-port", "0", "--checkpoint-every", "5s", "--once") == 0
-    assert [([Path("flows")], {"http_port": 0, "checkpoint_every": "5s"}, True)] == got
+    assert [([Path("flows")], {"http_port": 0, "checkpoint_every": "5s"}, Mode(once=True))] == got
 
 
 def test_settings_on_the_command_line_are_given_to_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:

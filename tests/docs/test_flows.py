@@ -50,7 +50,10 @@ def offline(flow: str, folder: Path, lines: list[str]) -> list[Any]:
 def test_the_examples_are_valid_without_any_environment() -> None:
     loaded = load_flows([FLOWS])
 
-    assert ([], {"automations", "climate", "energy", "files", "home"}) == (loaded.diagnostics, set(loaded.graphs))
+    assert ([], {"automations", "climate", "energy", "files", "home"}) == (
+        loaded.diagnostics,
+        set(loaded.graphs),
+    )
 
 
 def test_the_examples_need_no_variable_to_run() -> None:

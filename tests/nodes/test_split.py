@@ -37,7 +37,9 @@ def test_what_is_empty_is_filtered(nothing: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "kind"), [("text", "a string"), (5, "a number"), (None, "null")], ids=["text", "number", "null"]
+    ("payload", "kind"),
+    [("text", "a string"), (5, "a number"), (None, "null")],
+    ids=["text", "number", "null"],
 )
 def test_what_has_no_elements_fails(payload: Any, kind: str) -> None:
     outcome = run_transform(Split, {}, [[message(payload)]])

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from flowrunner.runtime.reload import Reloader, content_digest
+from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Supervisor
 from flowrunner.testing import VirtualClock, run_virtual
@@ -59,8 +59,13 @@ class Files:
     def versions(self) -> dict[str, int]:
         return {name: flow.generation for name, flow in self.supervisor.flows.items()}
 
+    def mistakes(self) -> list[str]:
+        """Return the names of the files with errors."""
+        errors = [found for found in self.reloader.diagnostics if found.severity == "error"]
+        return [Path(found.file).name for found in errors]
+
     async def __aenter__(self) -> Self:
-        self.task = asyncio.create_task(self.supervisor.run(self.reloader.load().graphs))
+        self.task = asyncio.create_task(self.supervisor.run(self.reloader.start().graphs))
         await asyncio.sleep(0.5)
         return self
 
@@ -215,7 +220,7 @@ nodes:
     run_virtual(scenario())
 
 
-def test_a_secret_that_has_changed_is_taken_up_when_asked(tmp_path: Path) -> None:
+def test_a_secret_that_has_changed_is_taken_up(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("first")
 
@@ -224,9 +229,8 @@ def test_a_secret_that_has_changed_is_taken_up_when_asked(tmp_path: Path) -> Non
         files.write("one.yaml", flow("one", f"${{file:{secret}}}"))
         async with files:
             secret.write_text("second")
-            assert {} == await files.check()
-            files.reloader.want()
             assert {"applied": 1} == await files.check()
+            assert {} == await files.check()
             assert {"one": 2} == files.versions()
 
     run_virtual(scenario())
@@ -247,25 +251,185 @@ def test_a_file_that_is_still_being_written_is_not_taken_up(tmp_path: Path) -> N
     run_virtual(scenario())
 
 
-def test_a_file_that_goes_away_while_it_is_read_has_no_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_unreadable_variable_is_taken_up_when_asked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        environment = {"WORD": "one"}
+        files = Files(tmp_path)
+        files.write("one.yaml", flow("one", "${WORD}"))
+        files.reloader = Reloader([files.folder], environment, files.supervisor, files.log)
+        async with files:
+            environment["WORD"] = "two"
+            assert {} == await files.check()
+            done = await files.reloader.reload()
+
+            assert [("one", "applied")] == [(one.name, one.result) for one in done]
+            assert [] == await files.reloader.reload()
+
+    run_virtual(scenario())
+
+
+def test_a_file_that_failed_is_not_tried_again_until_it_changes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        _one_and_two(files)
+        async with files:
+            files.write("one.yaml", "version: [")
+            assert {"refused": 1} == await files.check()
+            assert {} == await files.check()
+            assert ["one.yaml"] == files.mistakes()
+            files.write("one.yaml", flow("one"))
+            assert {} == await files.check()
+            assert [] == files.mistakes()
+
+    run_virtual(scenario())
+
+
+def test_a_flow_that_cannot_go_over_says_so_until_it_can(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        _one_and_two(files)
+        async with files:
+            Fragile.broken = True
+            files.write("one.yaml", flow("one", cls="fragile"))
+            await files.check()
+            assert {"one": "ValueError: cannot be made"} == files.reloader.failures
+            files.write("one.yaml", flow("one"))
+            await files.check()
+            assert {} == files.reloader.failures
+
+    run_virtual(scenario())
+
+
+# The last good version
+
+
+async def _start_again(files: Files) -> Files:
+    again = Files.__new__(Files)
+    again.__dict__.update(files.__dict__)
+    again.supervisor = Supervisor(files.supervisor.settings, VirtualClock(START), files.log)
+    again.reloader = Reloader([files.folder], {}, again.supervisor, files.log)
+    return again
+
+
+BREAKAGES: dict[str, Callable[[Files], Any]] = {
+    "a mistake": lambda f: f.write("one.yaml", "version: ["),
+    "the directory is gone": _move_away,
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_at_a_start_with_a_mistake_the_last_good_version_runs(name: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        _one_and_two(files)
+        async with files:
+            assert ["one", "two"] == sorted(files.supervisor.flows)
+        BREAKAGES[name](files)
+        async with await _start_again(files) as again:
+            assert {"one": "running", "two": "running"} == {
+                name: flow.status for name, flow in again.supervisor.flows.items()
+            }
+            assert "one" in again.reloader.last_good
+            assert [] != again.mistakes()
+            again.folder.mkdir(exist_ok=True)
+            _one_and_two(again)
+            await again.check()
+            assert (frozenset(), []) == (again.reloader.last_good, again.mistakes())
+            assert {"one": 1, "two": 1} == again.versions()
+
+    run_virtual(scenario())
+
+
+def test_a_flow_that_was_taken_away_has_no_last_good_version(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        _one_and_two(files)
+        async with files:
+            (files.folder / "one.yaml").unlink()
+            await files.check()
+        async with await _start_again(files) as again:
+            assert ["two"] == list(again.supervisor.flows)
+
+    run_virtual(scenario())
+
+
+def test_no_secret_is_written_beside_the_last_good_version(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("swordfish")
+
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        files.write("one.yaml", flow("one", f"${{file:{secret}}}"))
+        written = 'connections: { c: { type: mqtt, url: "mqtt://h", username: u, password: trout } }'
+        files.write("c.yaml", f"version: 1\n{written}\n")
+        async with files:
+            assert ["one"] == list(files.supervisor.flows)
+        kept = [file.read_text() for file in (tmp_path / "state" / "last_good").iterdir()]
+        assert 1 == len(kept)
+        assert ("swordfish" in kept[0], "trout" in kept[0]) == (False, False)
+
+    run_virtual(scenario())
+
+
+# Versions that are swapped by a link
+
+
+def swap(mount: Path, number: int, **texts: str) -> None:
+    """Do as the kubelet does: a new folder, and ``..data`` renamed over to it."""
+    version = mount / f"..2026_{number}"
+    version.mkdir(parents=True)
+    for name, text in texts.items():
+        (version / f"{name}.yaml").write_text(text)
+        if not (mount / f"{name}.yaml").is_symlink():
+            (mount / f"{name}.yaml").symlink_to(f"..data/{name}.yaml")
+    before = (mount / "..data").resolve()
+    draft = mount / "..data_tmp"
+    draft.symlink_to(version.name)
+    draft.rename(mount / "..data")
+    if before.name.startswith("..2026"):
+        shutil.rmtree(before)
+
+
+def _no_inotify(*_: Any, **__: Any) -> Any:
+    raise OSError(24, "Too many open files")
+
+
+@pytest.mark.parametrize("inotify", [True, False], ids=["hints", "by looking only"])
+async def test_a_hundred_swaps_end_in_the_last_content(
+    inotify: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not inotify:
+        monkeypatch.setattr("flowrunner.runtime.detect.awatch", _no_inotify)
     files = Files(tmp_path)
-    _one_and_two(files)
+    swap(files.folder, 0, one=flow("one", "0"), two=flow("two", "0"))
+    supervising = asyncio.create_task(files.supervisor.run(files.reloader.start().graphs))
+    following = asyncio.create_task(files.reloader.run(0.2))
+    await asyncio.sleep(0.1)
+    for number in range(1, 101):
+        swap(files.folder, number, one=flow("one", str(number)), two=flow("two", "0"))
+        await asyncio.sleep(0.005)
+    one, two = files.supervisor.flows["one"], files.supervisor.flows["two"]
+    async with asyncio.timeout(10):
+        while one.graph.nodes["n"].config.description != "100":
+            await asyncio.sleep(0.02)
+    applied = files.reloader.results["applied"]
+    swap(files.folder, 101, one=flow("one", "100"), two=flow("two", "0"))
+    await asyncio.sleep(1)
+    watched = files.reloader.watching
+    following.cancel()
+    await asyncio.wait({following})
+    await files.supervisor.stop(1.0)
+    await supervising
 
-    def gone(_: Path) -> bytes:
-        raise FileNotFoundError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", gone)
-        one = content_digest([files.folder])
-    assert content_digest([files.folder]) != one
+    assert inotify is watched
+    assert applied == files.reloader.results["applied"]
+    assert (1, 0) == (two.generation, files.reloader.results["refused"])
 
 
 async def test_the_files_are_followed_by_hints_and_by_polling(tmp_path: Path) -> None:
     files = Files(tmp_path)
     _one_and_two(files)
-    supervising = asyncio.create_task(files.supervisor.run(files.reloader.load().graphs))
+    supervising = asyncio.create_task(files.supervisor.run(files.reloader.start().graphs))
     following = asyncio.create_task(files.reloader.run(0.2))
     await asyncio.sleep(0.1)
     files.write("one.yaml", flow("one", "x"))

@@ -80,14 +80,33 @@ def run(
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when all sources have ended.")] = False,
+    once_valid: Annotated[
+        bool,
+        typer.Option("--once-valid", help="End when the flows have started: 0, or 78 if one is not valid."),
+    ] = False,
+    strict_start: Annotated[
+        bool,
+        typer.Option("--strict-start", help="Start and reload only what has all its connections up."),
+    ] = False,
+    wait: Annotated[
+        bool | None,
+        typer.Option(
+            "--wait/--no-wait",
+            show_default=False,
+            help="Without any valid flow: wait for one, or end with 78. [default: --wait in Kubernetes]",
+        ),
+    ] = None,
 ) -> None:
     """Run flows, and load them again when their files change.
 
-    Every option but `--once` can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; the token
+    Every option with a value can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; the token
     of the HTTP API only there, as FLOWRUNNER_API_TOKEN. Ends with 0 after SIGTERM or Ctrl-C, and with 78 when no
     valid flow is there to start.
     """
+    from flowrunner.cli.mode import Mode, in_kubernetes
     from flowrunner.cli.run import run
+
+    mode = Mode(once, once_valid, strict_start, in_kubernetes() if wait is None else wait)
 
     settings = {
         "state_dir": state_dir,
@@ -104,7 +123,7 @@ def run(
         "reload_poll": reload_poll,
         "instance": instance,
     }
-    raise typer.Exit(run(paths, given(settings), once=once))
+    raise typer.Exit(run(paths, given(settings), mode=mode))
 
 
 def demo(*, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
