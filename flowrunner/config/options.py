@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -25,6 +26,9 @@ from flowrunner.options import named_files
 
 UNSET = "unset"
 """The key in a definition under which a text with a variable stands that is not set."""
+
+_SCHEME = re.compile(r"\s*(?:Bearer|Token|Basic)?\s*", re.IGNORECASE)
+"""What may stand beside a secret and tells nothing of it."""
 
 
 class Read[T: BaseModel](msgspec.Struct, frozen=True):
@@ -169,6 +173,8 @@ class OptionReader:
             self._report.add("FR053", span, "an expression cannot have a variable", help=help)
         elif variables:
             uses[at] = self._use(text, pieces, path, model, at)
+            if is_secret(model, at) and any(_tells(piece) for piece in pieces):
+                self.secrets.append(path + at)
         return "".join(piece if isinstance(piece, str) else piece.written for piece in pieces)
 
     def _use(
@@ -204,6 +210,13 @@ class OptionReader:
                 "FR050", span, f"the variable `{variable.name}` is not set", help=help, severity=severity
             )
         return value
+
+
+def _tells(piece: str | Variable) -> bool:
+    """Whether a part of a secret is written in the file: as a default, or beside the variables."""
+    if isinstance(piece, Variable):
+        return bool(piece.default)
+    return _SCHEME.fullmatch(piece) is None
 
 
 def _definition(use: _Use) -> Json:

@@ -27,6 +27,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """Sorted by file and place."""
     texts: dict[str, str]
     """The text of each file that was read, under the name that it has in diagnostics."""
+    names: dict[str, str] = {}
+    """The name of the flow in each file that has a valid one, though the flow may have mistakes."""
 
 
 def load_flows(
@@ -62,7 +64,9 @@ def load_flows(
     for file in files:
         diagnostics += file.report.diagnostics
     count = sum(file.holds_flow for file in files)
-    return Loaded(graphs, count, sorted(diagnostics, key=_place), {file.path: file.text for file in files})
+    texts = {file.path: file.text for file in files}
+    names = {file.path: file.flow for file in files if file.flow is not None}
+    return Loaded(graphs, count, sorted(diagnostics, key=_place), texts, names)
 
 
 def _place(found: Diagnostic) -> tuple[str, int, int, str]:

@@ -6,7 +6,7 @@ A file with a mistake leaves its flow as it is, and all others are not touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +18,12 @@ from flowrunner.diagnostics import Diagnostic
 from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import Plan
 from flowrunner.graph.load import Loaded, load_flows
+from flowrunner.graph.revision import Revision, refusals, revision
+from flowrunner.graph.rollout import FlowPlan, roll_out
 from flowrunner.options import named_files
 from flowrunner.runtime.detect import Detector
 from flowrunner.runtime.lastgood import LastGood
+from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.supervisor import Supervisor
 
 type Result = Literal["applied", "refused", "failed"]
@@ -34,8 +37,8 @@ class Reload(msgspec.Struct, frozen=True):
     """The flow; of a file with a mistake the place of that."""
     result: Result
     reason: str | None = None
+    """Why it was not applied; else what happened to the flow: changed, added or removed."""
     plan: Plan | None = None
-    """Of a flow that has changed; ``None`` for one that is new or was removed."""
 
 
 class Reloader:
@@ -49,8 +52,12 @@ class Reloader:
         log: Logger,
         *,
         strict: bool = False,
+        record: Callable[[Revision], None] = lambda _: None,
     ) -> None:
-        """With ``strict`` a flow goes over to a version only when its connections are up and its sinks open."""
+        """With ``strict`` a flow goes over to a version only when its connections are up and its sinks open.
+
+        ``record`` is told what became of each version of a flow.
+        """
         self.diagnostics: list[Diagnostic] = []
         """What is wrong with the files now."""
         self.failures: dict[str, str] = {}
@@ -64,6 +71,7 @@ class Reloader:
         self._supervisor = supervisor
         self._log = log
         self._strict = strict
+        self._record = record
         self._detector = Detector(paths, log)
         self._kept = LastGood(supervisor.settings.state_dir / "last_good", log)
         self._working = asyncio.Lock()
@@ -138,6 +146,15 @@ class Reloader:
         self._kept.keep(snapshot, loaded)
         return loaded
 
+    def started(self, loaded: Loaded) -> None:
+        """Record what the start of the process made of the files."""
+        now = self._supervisor.clock.now()
+        for refused in refusals({}, loaded, now):
+            self._record(refused)
+        for step in roll_out({}, loaded):
+            reason = self._supervisor.refused.get(step.flow)
+            self._record(revision(step, loaded, "applied" if reason is None else "failed", now, reason))
+
     async def apply(self, loaded: Loaded) -> list[Reload]:
         """Start, replace and remove flows so that what is valid runs."""
         done = [
@@ -145,36 +162,40 @@ class Reloader:
             for found in loaded.diagnostics
             if found.severity == "error"
         ]
-        for name, flow in list(self._supervisor.flows.items()):
-            if name not in loaded.graphs and not _in_doubt(flow.graph.file, loaded):
-                await self._supervisor.remove(name)
-                done.append(self._count(Reload(name, "applied", "removed")))
+        running = {name: flow.graph for name, flow in self._supervisor.flows.items()}
+        for refused in refusals(running, loaded, self._supervisor.clock.now()):
+            self._record(refused)
         for name in self._supervisor.refused.keys() - loaded.graphs.keys():
             del self._supervisor.refused[name]
+        steps = roll_out(running, loaded)
+        for step in steps:
+            if step.outcome == "unchanged":
+                self.failures.pop(step.flow, None)
+            elif step.outcome != "refused":
+                done.append(self._count(await self._take(step, loaded)))
         self.failures = {name: why for name, why in self.failures.items() if name in loaded.graphs}
-        self.last_good -= loaded.graphs.keys() | (self.last_good - self._supervisor.flows.keys())
-        for name, graph in loaded.graphs.items():
-            running = self._supervisor.flows.get(name)
-            if running is None or running.graph.digest != graph.digest:
-                done.append(self._count(await self._go_over(graph)))
-            else:
-                self.failures.pop(name, None)
+        self.last_good -= {step.flow for step in steps if step.outcome != "refused"}
         return done
 
-    async def _go_over(self, graph: Graph) -> Reload:
-        """Start a flow, or let it go over to another version."""
-        name = graph.name
-        plan = None
+    async def _take(self, step: FlowPlan, loaded: Loaded) -> Reload:
+        """Carry out what is planned for one flow, and record what came of it."""
+        name, now = step.flow, self._supervisor.clock.now()
         try:
-            if name in self._supervisor.flows:
-                plan = (await self._supervisor.replace(graph, strict=self._strict)).plan
-            else:
-                self._supervisor.add(graph)
+            match step.outcome:
+                case "removed":
+                    await self._supervisor.remove(name)
+                case "added":
+                    self._supervisor.add(loaded.graphs[name])
+                case _:
+                    await self._supervisor.replace(loaded.graphs[name], strict=self._strict)
         except Exception as error:
-            self.failures[name] = f"{type(error).__name__}: {error}"
+            self.failures[name] = _reason(error, loaded.graphs.get(name))
+            result: Literal["failed", "rolled_back"] = "failed" if step.outcome == "added" else "rolled_back"
+            self._record(revision(step, loaded, result, now, self.failures[name]))
             return Reload(name, "failed", self.failures[name])
         self.failures.pop(name, None)
-        return Reload(name, "applied", None, plan)
+        self._record(revision(step, loaded, "applied", now))
+        return Reload(name, "applied", step.outcome, step.plan)
 
     def _count(self, done: Reload) -> Reload:
         self.results[done.result] += 1
@@ -183,18 +204,13 @@ class Reloader:
         return done
 
 
+def _reason(error: Exception, graph: Graph | None) -> str:
+    reason = f"{type(error).__name__}: {error}"
+    return reason if graph is None else Secrecy(graph).mask(reason)
+
+
 def _named(graphs: Mapping[str, Graph]) -> set[Path]:
     """Return the files that the options of flows name."""
     options = [part.config for graph in graphs.values() for part in graph.nodes.values()]
     shared = [part.config for graph in graphs.values() for part in graph.connections.values()]
     return {Path(name) for one in (*options, *shared) for name in named_files(one)}
-
-
-def _in_doubt(file: str, loaded: Loaded) -> bool:
-    """Return whether a flow that was not loaded may still be meant: it is removed only when it is surely gone."""
-    errors = [found for found in loaded.diagnostics if found.severity == "error"]
-    if file in loaded.texts:
-        # Nothing came of its file: because of a mistake there, or in a connection that another file brings.
-        return bool(errors) and all(graph.file != file for graph in loaded.graphs.values())
-    missing = [Path(found.file) for found in errors if found.code == "FR060" or found.file == file]
-    return any(Path(file).is_relative_to(path) for path in missing)
