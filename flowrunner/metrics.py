@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
-"""Upper bounds in seconds; the last bucket of a histogram has none."""
+BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0, 3600.0)
+"""Upper bounds in seconds; the last bucket of a histogram has none. Few: each is a series of each flow."""
 
 
 class Histogram:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from flowrunner.admin import dead_letters, page, webhooks
+from flowrunner.admin import dead_letters, page, tap, webhooks
 from flowrunner.admin.events import Listeners
 from flowrunner.admin.guard import Guard
-from flowrunner.admin.metrics import metrics_text
+from flowrunner.admin.metrics import UnknownGroupError, metrics_text
 from flowrunner.admin.process import Process, mistakes, notices, trouble
 from flowrunner.runtime.supervisor import Flow
 
@@ -40,9 +40,13 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         return JSONResponse(body, status_code=503 if found else 200)
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        """Return the metrics in Prometheus' text format."""
-        return Response(metrics_text(process), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(collect: Annotated[list[str], Query(alias="collect[]")] = []) -> Response:  # noqa: B006
+        """Return the metrics in Prometheus' text format: all groups, or those that ``collect[]`` names."""
+        try:
+            text = await metrics_text(process, collect)
+        except UnknownGroupError as error:
+            raise HTTPException(400, str(error)) from None
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/api/v1/flows", dependencies=[guard])
     async def flows() -> list[dict[str, Any]]:
@@ -89,6 +93,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         return {"ok": ok, "reloads": msgspec.to_builtins(done)}
 
     app.include_router(dead_letters.router(process), dependencies=[guard])
+    app.include_router(tap.router(process), dependencies=[guard])
     app.include_router(webhooks.router(process, gate))
     return app
 

@@ -6,9 +6,16 @@ import asyncio
 import re
 import subprocess
 from pathlib import Path
+from random import Random
 
+import pytest
+
+from flowrunner.admin.metrics import GROUPS
+from flowrunner.admin.metrics.families import TOPICS, WORDS, bounded
+from flowrunner.graph.build import Graph
 from tests.admin.harness import admin, graph
 from tests.runtime.flows import FlowBuilder
+from tests.runtime.test_flow import Even
 from tests.servers.programs import program
 
 LABELS = {"flow", "node", "type", "port", "reason", "connection", "le", "result", "hash", "version"}
@@ -85,3 +92,96 @@ async def test_a_flow_that_is_behind_says_by_how_much(tmp_path: Path) -> None:
     assert oldest is not None
     assert 0.2 < float(lag[1]) < 10
     assert 0.2 < float(oldest[1]) < 10
+
+
+def hundred() -> list[Graph]:
+    """Return 100 flows of 10 nodes: a source, seven transforms, two sinks."""
+    graphs = []
+    for number in range(100):
+        builder = FlowBuilder(f"flow_{number}").source("a")
+        for step in range(7):
+            builder.node(f"n{step}", Even, f"n{step - 1}" if step else "a")
+        graphs.append(builder.sink("b", "n6").sink("c", "n6").graph())
+    return graphs
+
+
+def series(text: str) -> int:
+    return sum(not line.startswith("#") for line in text.splitlines())
+
+
+async def test_a_hundred_flows_have_few_series_and_a_scrape_of_them_holds_nobody_up(tmp_path: Path) -> None:
+    async with admin(tmp_path, *hundred()) as process:
+        for name in process.supervisor.flows:
+            await process.feed(name, 1, 2)
+        await asyncio.sleep(0.5)
+        longest = [0.0]
+        watch = asyncio.create_task(longest_hold(longest))
+        whole = (await process.get("/metrics")).text
+        flows = (await process.get("/metrics?collect[]=books&collect[]=progress&collect[]=versions")).text
+        watch.cancel()
+
+    assert series(whole) <= 140 * 100
+    assert series(flows) <= 2_000
+    assert longest[0] < 0.05
+
+
+async def longest_hold(longest: list[float]) -> None:
+    """Put the longest time for which the loop came to nothing else into ``longest``."""
+    loop = asyncio.get_running_loop()
+    while True:
+        before = loop.time()
+        await asyncio.sleep(0)
+        longest[0] = max(longest[0], loop.time() - before)
+
+
+async def test_no_data_adds_series_beyond_a_bound_and_the_sums_stay_true(tmp_path: Path) -> None:
+    random = Random(1)
+    words = ["other", *(f'{random.random()}\n"{{' for _ in range(5000))]
+    async with admin(tmp_path, graph("garden", connection=True)) as process:
+        before = series((await process.get("/metrics")).text)
+        await process.feed("garden", *random.sample(words, 100), {"a": words[:100]})
+        parts = process.flow("garden").runner.assembly
+        for word in words:
+            parts.contexts["b"].counters.drop(word)
+            parts.connections["line"].context.counts[word] += 1
+            parts.sources["a"].context.gaps[word] = 0.5
+        await asyncio.sleep(0.2)
+        text = (await process.get("/metrics")).text
+
+    assert series(text) <= before + (WORDS + 1) * 2 + TOPICS + 1 + 10
+    sums = {
+        name: sum(
+            float(one) for one in re.findall(rf"^flowrunner_{name}_total\{{.*\}} (\S+)$", text, re.MULTILINE)
+        )
+        for name in ("node_messages_dropped", "connection_events", "gap_seconds")
+    }
+    assert {"node_messages_dropped": 5001, "connection_events": 5001, "gap_seconds": 2500.5} == sums
+
+
+@pytest.mark.parametrize(
+    ("values", "limit", "expected"),
+    [
+        pytest.param({}, 2, {}, id="none"),
+        pytest.param({"a": 1, "b": 2}, 2, {"a": 1, "b": 2}, id="as many as there may be"),
+        pytest.param({"a": 1, "b": 2, "c": 3}, 1, {"a": 1, "other": 5}, id="more"),
+        pytest.param({"other": 1, "b": 2, "c": 3}, 1, {"other": 6}, id="one that is called like the rest"),
+        pytest.param({"b": 2, "other": 1}, 2, {"b": 2, "other": 1}, id="one of few that is called so"),
+    ],
+)
+def test_what_is_beyond_the_bound_is_one_sum(
+    values: dict[str, int], limit: int, expected: dict[str, int]
+) -> None:
+    assert expected == bounded(values, limit)
+
+
+async def test_a_scrape_may_ask_for_groups(tmp_path: Path) -> None:
+    async with admin(tmp_path, graph()) as process:
+        some = (await process.get("/metrics?collect[]=latency&collect[]=versions")).text
+        wrong = await process.get("/metrics?collect[]=nonsense")
+
+    families = set(re.findall(r"^# TYPE flowrunner_(\w+)", some, re.MULTILINE))
+    process_wide = {"reload_total", "event_loop_lag_seconds", "journal_max_bytes", "build_info"}
+    of_flows = {"flow_latency_seconds", "flow_generation", "flow_restarts_total", "flow_info"}
+    assert process_wide | of_flows == families
+    assert 400 == wrong.status_code
+    assert f"there is no group 'nonsense': {', '.join(GROUPS)}" == wrong.json()["detail"]
