@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reliability.scenario import Result, all_scenarios, run
 
+_TITLE = "# Every fault scenario once"
 _HEAD = """\
 | scenario | promise | lost | duplicated | dead-lettered | recovered in | verdict |
 |---|---|--:|--:|--:|--:|---|"""
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(results)
     print(text, end="")
     if options.out is not None:
-        options.out.write_text(text)
+        options.out.write_text(f"{_TITLE}\n\n{text}")
     return 0 if results and all(result.failure is None for result in results) else 1
 
 

@@ -72,7 +72,8 @@ def test_the_command_ends_with_1_when_a_promise_is_broken(
         monkeypatch.setattr(faults, "all_scenarios", lambda body=body: [declared(body)])
 
         assert expected == faults.main(["--out", str(tmp_path / "table.md")])
-        assert capsys.readouterr().out == (tmp_path / "table.md").read_text()
+        written = (tmp_path / "table.md").read_text()
+        assert f"# Every fault scenario once\n\n{capsys.readouterr().out}" == written
     assert 1 == faults.main(["-k", "of this name there is none"])
 
 
