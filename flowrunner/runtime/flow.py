@@ -64,6 +64,8 @@ class FlowRunner:
         self._drain_backlog = True
         self._tasks: Tasks | None = None
         self._swapping = asyncio.Lock()
+        self.last_pause = 0.0
+        """Seconds in which the flow took no step while it went over to its present version."""
         self.turning = 0
         """The number of the marker behind which stages end: their nodes go on in those of another version."""
         self.retired = Counters()
@@ -144,6 +146,7 @@ class FlowRunner:
             await tasks.ended("exchange")
             swap = Swap(self, tasks, graph, strict=strict)
             await swap.run()
+            self.last_pause = swap.pause
             return Swapped(swap.plan, swap.pause)
 
     def assemble(self, graph: Graph, former: Former | None = None) -> Assembly:

@@ -81,6 +81,9 @@ class Preparation:
             if self._new.sources.get(name) is not source:
                 await self._tasks.cancel(f"source {name}", patience=CLOSE_SECONDS)
                 self.undo.append(self._starter(f"source {name}", source.run))
+        # What is on its way to the disk would be brought a second time by a source in their place.
+        came = self._journal.last + self._journal.pending
+        await _until(lambda: self._journal.last >= came or self._journal.error is not None, READ_SECONDS)
         for name, new in self._new.sources.items():
             if self._old.sources.get(name) is not new and await self._opens(name, new.prepare()):
                 self.undo.append(new.give_up)
