@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flowrunner.cli.commands import checking, dead_letters, importing, reference, run
+from flowrunner.cli.commands import checking, dead_letters, importing, planning, reference, run
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
@@ -28,6 +28,7 @@ app.command()(run.run)
 app.command()(checking.validate)
 app.command("test")(checking.run_tests)
 app.command()(checking.graph)
+app.command()(planning.plan)
 app.command()(reference.nodes)
 app.command()(reference.schema)
 app.add_typer(importing.app, name="import")
