@@ -127,21 +127,22 @@ class Channel:
         """Return whether there is nothing to take."""
         return not self._items
 
-    async def wait(self) -> None:
-        """Return when there is something to take, or when the channel is closed."""
-        while not self._items and not self.closed:
-            self._getter = asyncio.get_running_loop().create_future()
-            await self._getter
+    def tell(self, getter: asyncio.Future[None]) -> None:
+        """Set ``getter`` when something is put in, or when the channel is closed."""
+        self._getter = getter
 
     def peek(self) -> Item:
         """Return the oldest item without taking it."""
         return self._items[0]
 
     def reached(self) -> int:
-        """Return the last step that is in the channel before the first marker; 0 when it is empty."""
+        """Return the highest step that is in the channel before the first marker; 0 when it is empty.
+
+        Failures of a sink that went on into another version may follow with a step that lies before it.
+        """
         step = 0
         for item in self._items:
-            step = item.step
+            step = max(step, item.step)
             if isinstance(item, Marker):
                 break
         return step

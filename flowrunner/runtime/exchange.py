@@ -61,7 +61,7 @@ async def _remove(name: str, old: SinkTask, parts: Assembly, tasks: Tasks, retir
     task, context = tasks[f"sink {name}"], old.outlet.context
     await asyncio.wait({task}, timeout=LEAVE_SECONDS)
     left = await old.leave(task, WRITE_SECONDS)
-    more = old.inbox.take_all()
+    more = old.inbox.take_all().get(name, [])
     context.counters.received += len(more)
     context.counters.held -= len(left)
     for message in left + more:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from flowrunner.message import Message
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
 
@@ -52,26 +55,46 @@ class Inbox:
         for (_, channel), (_, before) in zip(self._targets, other._targets, strict=False):
             channel.blocked_seconds += before.blocked_seconds
 
-    def put_first(self, messages: list[Message], step: int = 0, clock: int = 0) -> None:
-        """Put messages before everything that comes from the producers."""
-        for number, (_, channel) in enumerate(self._targets if messages else ()):
-            channel.put_first(Batch(step, clock, messages if number == 0 else []))
+    def put_first(self, messages: Mapping[str, list[Message]], step: int = 0, clock: int = 0) -> None:
+        """Put messages, by the node that they are for, before everything that comes from the producers."""
+        left = {target: found for target, found in messages.items() if found}
+        for target, channel in self._targets if left else ():
+            channel.put_first(Batch(step, clock, left.pop(target, [])))
 
-    def take_all(self) -> list[Message]:
-        """Remove and return everything, in order, without the markers."""
-        lists = []
-        for _, channel in self._targets:
+    def take_all(self) -> dict[str, list[Message]]:
+        """Remove and return everything, in order, by the node that it is for, without the markers."""
+        lists: dict[str, list[list[Message]]] = {}
+        for target, channel in self._targets:
             while not channel.empty():
                 if isinstance(item := channel.take(), Batch) and item.messages:
-                    lists.append(item.messages)
-        return merge(lists) if lists else []
+                    lists.setdefault(target, []).append(item.messages)
+        return {target: merge(found) for target, found in lists.items()}
 
     async def _complete_step(self) -> int:
-        for number, (_, channel) in enumerate(self._targets):
-            if self._reached[number] <= min(self._reached) and channel.empty():
-                await channel.wait()
-            self._reached[number] = max(self._reached[number], channel.reached())
-        return min(self._reached)
+        """Return the step that all producers have come to, when there is something to take."""
+        while True:
+            for number, (_, channel) in enumerate(self._targets):
+                self._reached[number] = max(self._reached[number], channel.reached())
+            step = min(self._reached)
+            if self._late(step) or not self._missing():
+                return step
+            await self._news()
+
+    def _late(self, step: int) -> bool:
+        """Return whether a sink's failures came in behind their step: to wait for the others could lock up both."""
+        heads = [channel.peek() for _, channel in self._targets if not channel.empty()]
+        return any(isinstance(head, Batch) and head.step <= step for head in heads)
+
+    def _missing(self) -> bool:
+        """Return whether more has to come in before anything can be taken."""
+        return any(channel.empty() and not channel.closed for _, channel in self._targets)
+
+    async def _news(self) -> None:
+        """Return when something has been put into any of the channels, or when they are closed."""
+        news = asyncio.get_running_loop().create_future()
+        for _, channel in self._targets:
+            channel.tell(news)
+        await news
 
     def _take_until(self, step: int) -> tuple[dict[str, list[Message]], int | None]:
         taken: dict[str, list[list[Message]]] = {}
@@ -89,12 +112,19 @@ class Inbox:
 
     def _take_marker(self) -> Marker | None:
         heads = [channel.peek() if not channel.empty() else None for _, channel in self._targets]
-        markers = [head for head in heads if isinstance(head, Marker)]
-        if len(markers) < len(heads):
+        markers = [(number, head) for number, head in enumerate(heads) if isinstance(head, Marker)]
+        if not markers:
             return None
-        newest = max(markers, key=lambda marker: marker.checkpoint)
+        newest = max((marker for _, marker in markers), key=lambda marker: marker.checkpoint)
         # A checkpoint that was given up may have left its marker on some of the channels only: it is passed over.
-        older = [number for number, marker in enumerate(markers) if marker.checkpoint < newest.checkpoint]
-        for number in older or range(len(markers)):
+        past = max((head.step for head in heads if isinstance(head, Batch)), default=0)
+        alone = [
+            number
+            for number, marker in markers
+            if marker.checkpoint < newest.checkpoint or marker.step < past
+        ]
+        if not alone and len(markers) < len(heads):
+            return None
+        for number in alone or range(len(heads)):
             self._targets[number][1].take()
-        return None if older else newest
+        return None if alone else newest

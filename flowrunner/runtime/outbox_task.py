@@ -81,7 +81,7 @@ class OutboxTask(SinkTask):
         counters = self.outlet.context.counters
         counters.received -= len(left)
         counters.held -= len(left)
-        self.inbox.put_first(left)
+        self.inbox.put_first({self.outlet.context.node: left})
 
     @override
     async def _take(self) -> list[Message]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from flowrunner.errors import FlowrunnerError
 from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import Plan, diff
+from flowrunner.message import Message
 from flowrunner.runtime.assemble import Assembly, Former
 from flowrunner.runtime.books import dump_counters, retire
 from flowrunner.runtime.channel import END, Marker
@@ -141,6 +142,8 @@ class Swap:
         old, new = self._old, self._new
         at = (marker.step, marker.clock)
         gone = self._gone()
+        for ends in old.ends:
+            ends.flush(*at)  # sinks have gone on meanwhile, and some messages failed there
         for ends in new.ends:
             ends.since = marker.checkpoint
         for name, wiring in new.kept_sinks.items():
@@ -156,8 +159,20 @@ class Swap:
             sink.outlet.context.wired = frozenset()
             sink.inbox.mark(Marker(END, *at))
         self._settle_books()
+        self._carry_over(at)
         self._runner.rewire(new)
         self._start(gone)
+
+    def _carry_over(self, at: tuple[int, int]) -> None:
+        """Take along what sinks have sent to stages since these came to their end."""
+        left: dict[str, list[Message]] = {}
+        for stage in self._old.stages:
+            left |= stage.inbox.take_all()
+        for stage in self._new.stages:
+            nodes = [step.outlet.context.node for step in stage.stage.steps]
+            stage.inbox.put_first({node: left.pop(node, []) for node in nodes}, *at)
+        if lost := sum(map(len, left.values())):
+            self._runner.retired.drop("reload", lost)
 
     def _gone(self) -> Gone:
         """Return what ends with the old version, and what begins in its place."""
