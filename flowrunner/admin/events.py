@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from weakref import WeakSet
 
 import msgspec
 
 from flowrunner.admin.process import Process, notices, trouble
+from flowrunner.admin.seats import Seat, Seats
+from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS, Message
+from flowrunner.runtime.channel import Channel
 from flowrunner.runtime.supervisor import Flow
 
 PERIOD = 1.0
@@ -21,34 +23,28 @@ LISTENERS = 32
 """How many pages may listen at once: each costs a snapshot a second."""
 
 
-class _Seat:
-    """What a stream holds from its creation: gone with a stream that nobody has begun to read."""
-
-
 class Listeners:
     """The open event streams."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._seats: WeakSet[_Seat] = WeakSet()
+        self._seats = Seats(LISTENERS)
 
     def full(self) -> bool:
         """Return whether there is no room for another one."""
-        return len(self._seats) >= LISTENERS
+        return self._seats.full()
 
     def stream(self) -> AsyncIterator[bytes]:
         """Return events until the client leaves or the process ends. It counts from now on, not from its first event."""
-        seat = _Seat()
-        self._seats.add(seat)
-        return self._events(seat)
+        return self._events(self._seats.take())
 
-    async def _events(self, seat: _Seat) -> AsyncIterator[bytes]:
+    async def _events(self, seat: Seat) -> AsyncIterator[bytes]:
         try:
             while not self._process.stopping:
                 yield b"data: " + msgspec.json.encode(snapshot(self._process)) + b"\n\n"
                 await asyncio.sleep(PERIOD)
         finally:
-            self._seats.discard(seat)
+            self._seats.give_back(seat)
 
 
 def snapshot(process: Process) -> dict[str, Any]:
@@ -82,31 +78,52 @@ def _last(flow: Flow, node: str) -> list[str]:
 def _flow(flow: Flow, now: int) -> dict[str, Any]:
     runner, journal = flow.runner, flow.storage.journal
     behind = journal.last > runner.pump.position
-    depth: dict[str, int] = {}
-    for (_, target), channel in runner.assembly.channels.items():
-        depth[target] = depth.get(target, 0) + channel.depth
     return {
         "hash": runner.graph.digest[:12],
         "generation": flow.generation,
+        "restarts": flow.restarts,
+        "since": flow.since / NANOSECONDS,
         "status": flow.status,
         "reason": flow.reason,
         **runner.ledger.as_dict(),
         "lag": max(0.0, (now - runner.pump.clock) / NANOSECONDS) if behind else 0.0,
         "journal_bytes": journal.bytes,
         "checkpoint_age": runner.checkpointer.age,
-        "nodes": {
-            name: {
-                "status": context.status,
-                "reason": context.reason,
-                "received": context.counters.received,
-                "emitted": context.counters.emitted,
-                "written": context.counters.written,
-                "errors": context.counters.errors,
-                "held": context.counters.held,
-                "dropped": sum(context.counters.dropped.values()),
-                "depth": depth.get(name, 0),
-                "last": _last(flow, name),
-            }
-            for name, context in runner.assembly.contexts.items()
-        },
+        "nodes": _nodes(flow),
+    }
+
+
+def _nodes(flow: Flow) -> dict[str, Any]:
+    parts = flow.runner.assembly
+    channels: dict[str, list[Channel]] = {}
+    for (_, target), channel in parts.channels.items():
+        channels.setdefault(target, []).append(channel)
+    return {
+        name: {
+            "type": parts.graph.nodes[name].type.name,
+            "status": context.status,
+            "reason": context.reason,
+            **_counts(context.counters),
+            "depth": sum(channel.depth for channel in channels.get(name, ())),
+            "capacity": sum(channel.capacity for channel in channels.get(name, ())),
+            "last": _last(flow, name),
+        }
+        for name, context in parts.contexts.items()
+    }
+
+
+def _counts(counters: Counters) -> dict[str, Any]:
+    """Return totals of a node; ``busy`` are seconds."""
+    return {
+        "received": counters.received,
+        "emitted": counters.emitted,
+        "written": counters.written,
+        "filtered": counters.filtered,
+        "aggregated": counters.aggregated,
+        "dropped": counters.dropped,
+        "dead_lettered": counters.dead_lettered,
+        "errors": counters.errors,
+        "retries": counters.retries,
+        "held": counters.held,
+        "busy": counters.busy_ns / NANOSECONDS,
     }

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flowrunner.cli.commands import checking, dead_letters, importing, planning, reference, run
+from flowrunner.cli.commands import checking, dead_letters, importing, planning, reference, run, watching
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
@@ -33,6 +33,8 @@ app.command()(reference.nodes)
 app.command()(reference.schema)
 app.add_typer(importing.app, name="import")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(watching.tap)
+app.command()(watching.top)
 app.command()(run.demo)
 
 

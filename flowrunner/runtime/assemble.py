@@ -23,6 +23,8 @@ from flowrunner.runtime.outbox_task import OutboxTask
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.sources import JournalContext, SourceTask
 from flowrunner.runtime.stage import Ends, OnFailure, Outlet, Stage, Step, Target
+from flowrunner.runtime.taps import Taps
+from flowrunner.tracing.flow import FlowTraces
 
 
 class Callbacks:
@@ -90,6 +92,7 @@ class Assembly:
         instance: str,
         callbacks: Callbacks,
         *,
+        taps: Taps,
         outboxes: Path | None,
         former: Former | None = None,
     ) -> None:
@@ -97,6 +100,7 @@ class Assembly:
         self.graph = graph
         self.plan: Plan = compile_graph(graph)
         self._journal = journal
+        self._taps = taps
         self._outboxes = outboxes
         self._clock = clock
         self._log = log
@@ -140,6 +144,15 @@ class Assembly:
     def all_stages(self) -> list[Stage]:
         """The stage that the pump runs, and those behind channels."""
         return [self.pumped, *(task.stage for task in self.stages)]
+
+    def trace(self, traces: FlowTraces | None) -> None:
+        """Let messages be followed, or not."""
+        for name, context in self.contexts.items():
+            self.outlets[name].traces = context.tracing = traces
+            if isinstance(context, JournalContext):
+                context.traces = traces
+        if traces is not None:
+            traces.wire((wire.source, wire.target) for wire in self.graph.wires)
 
     def wired(self, name: str) -> frozenset[str]:
         """Return the ports of a node that have a wire."""
@@ -205,7 +218,7 @@ class Assembly:
             node = self.graph.nodes[name]
             context = self.contexts[name]
             outlet = self.outlets[name] = Outlet(
-                context, self._wires(number, name), self._callbacks.on_failure
+                context, self._wires(number, name), self._callbacks.on_failure, self._taps.at(name)
             )
             if self._former is not None and name in self._kept:
                 self._keep(number, name, self._former.parts)

@@ -79,6 +79,7 @@ class FlowRunner:
             on_finished=lambda: self.pump.wake(),
         )
         self.assembly = self.assemble(graph)
+        self.assembly.trace(storage.traces)
         self.pump = Pump(
             self.journal,
             storage.clock,
@@ -158,6 +159,7 @@ class FlowRunner:
             self._log,
             self._settings.instance,
             self._callbacks,
+            taps=self._storage.taps,
             outboxes=self._storage.outboxes,
             former=former,
         )
@@ -167,6 +169,7 @@ class FlowRunner:
         careful = max(stage.careful_until for stage in self.assembly.all_stages)
         self.assembly, self.graph, self._secrecy = parts, parts.graph, Secrecy(parts.graph)
         self.be_careful(careful)
+        parts.trace(self._storage.traces)
         self.pump.rewire(parts.sources, parts.outlets, parts.pumped, parts.ends[0])
         self.checkpointer.rewire(parts)
         self.replays.rewire(parts)

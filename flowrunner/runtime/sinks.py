@@ -17,6 +17,7 @@ from flowrunner.runtime.backoff import Backoff
 from flowrunner.runtime.channel import END, Marker
 from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.stage import Ends, Outlet
+from flowrunner.runtime.taps import IN
 
 OUTBOX_FULL = "outbox_full"
 """The reason under which messages are dropped that an outbox has no room for."""
@@ -190,10 +191,26 @@ class SinkTask:
         counters = self.outlet.context.counters
         counters.received += len(messages)
         counters.held += len(messages)
+        if messages and self.outlet.tap.listeners:
+            self.outlet.tap.tell(IN, messages)
         return messages
 
     async def _write(self, batch: list[Message]) -> None:
         """Write one batch; when the world does not accept it, wait and leave it in ``pending``."""
+        context, traces = self.outlet.context, self.outlet.traces
+        work = None if traces is None else traces.writing(context.node, batch)
+        if work is None:
+            pause = await self._attempt(batch)
+        else:
+            with work:
+                pause = await self._attempt(batch)
+                work.error = context.reason if pause else None
+        if pause:
+            context.counters.retries += 1
+            await asyncio.sleep(0 if self._leaving else pause)
+
+    async def _attempt(self, batch: list[Message]) -> float:
+        """Write one batch; return how long to wait when the world does not accept it now, in seconds."""
         context, counters = self.outlet.context, self.outlet.context.counters
         before = _left_out(counters)
         counters.batches += 1
@@ -221,9 +238,7 @@ class SinkTask:
         accepted = self._end(batch, left, before)
         self._on_written(accepted)
         self.outlet.settle([])
-        if pause:
-            counters.retries += 1
-            await asyncio.sleep(0 if self._leaving else pause)
+        return pause
 
     def _end(self, batch: list[Message], left: Sequence[Message], before: dict[str, int]) -> list[Message]:
         """Count what has ended and keep what is left; return what the world has accepted."""

@@ -20,6 +20,8 @@ from flowrunner.node import Transform
 from flowrunner.runtime.careful import take_carefully
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
 from flowrunner.runtime.state import PATIENCE_NS
+from flowrunner.runtime.taps import Tap
+from flowrunner.tracing.flow import FlowTraces
 
 SLICE = 1024
 """Messages that a transform is given at once: what it does in one go stays around a millisecond."""
@@ -60,10 +62,17 @@ class Outlet:
     """The output side of a node: its ports, wires and counters, and the end of its failed messages."""
 
     def __init__(
-        self, context: Context, wires: Mapping[str, Sequence[Target]], on_failure: OnFailure
+        self,
+        context: Context,
+        wires: Mapping[str, Sequence[Target]],
+        on_failure: OnFailure,
+        tap: Tap | None = None,
     ) -> None:
         self.context = context
         self.wires = wires
+        self.tap = tap or Tap()
+        self.traces: FlowTraces | None = None
+        """What follows messages, when traces are exported."""
         self._on_failure = on_failure
 
     def settle(self, out: list[Message]) -> None:
@@ -85,6 +94,8 @@ class Outlet:
     def _send(self, port: str, messages: list[Message]) -> None:
         counters = self.context.counters
         targets = self.wires.get(port)
+        if self.tap.listeners:
+            self.tap.tell(port, messages)
         if not targets:
             counters.drop("unwired", len(messages))
             return
@@ -150,6 +161,35 @@ class Step:
         """Return whether the timers due by ``clock`` may set more free than fits into one slice."""
         return type(self.node).advance is not Transform.advance or self.timers.crowd(clock, 4 * SLICE)
 
+    def run(self, part: list[Message], upto: int | None) -> tuple[list[Message], bool]:
+        """Give the node a part, fire its timers up to a clock, send on what comes; return that and whether all fired."""
+        counters = self.counters
+        try:
+            out = self.node.on_batch(part) if part else []
+            finished = upto is None or self.node.advance(upto, out, SLICE)
+        except Exception as error:
+            raise NodeCrashError(self.outlet.context.node, error, part) from error
+        counters.received += len(part)
+        self.waiting -= len(part)
+        counters.batches += 1
+        self.outlet.settle(out)
+        return out, finished
+
+    def run_traced(self, part: list[Message], upto: int | None, traces: FlowTraces) -> bool:
+        """Run, and follow what is followed; return whether all timers have fired."""
+        name, started = self.outlet.context.node, time.perf_counter_ns()
+        work = traces.working(name, part)
+        if work is None:
+            out, finished = self.run(part, upto)
+        else:
+            with work:
+                out, finished = self.run(part, upto)
+            if self.counters.held:
+                traces.keeps(name, work)
+        if out:
+            traces.emitted(name, out, time.perf_counter_ns() - started)
+        return finished
+
     def renew(self) -> None:
         """Put a new node in the place of this one, without state and timers; the counters stay."""
         self.timers.clear()
@@ -194,15 +234,11 @@ class Stage:
             part = step.part(batch, position)
             position += len(part)
             upto = _fire_upto(part, batch, position, clock)
-            try:
-                out = step.node.on_batch(part) if part else []
-                finished = upto is None or step.node.advance(upto, out, SLICE)
-            except Exception as error:
-                raise NodeCrashError(step.outlet.context.node, error, part) from error
-            counters.received += len(part)
-            step.waiting -= len(part)
-            counters.batches += 1
-            step.outlet.settle(out)
+            traces = step.outlet.traces
+            if traces is None:
+                _, finished = step.run(part, upto)
+            else:
+                finished = step.run_traced(part, upto, traces)
             now = time.perf_counter_ns()
             counters.busy_ns += now - started
             if position >= len(batch) and finished:

@@ -12,6 +12,8 @@ from flowrunner.context import Logger
 from flowrunner.runtime.journal import DiskJournal, Journal, MemoryJournal
 from flowrunner.runtime.letter_table import Caps
 from flowrunner.runtime.store import DEFAULT_CAPS, DiskStore, MemoryStore, Store
+from flowrunner.runtime.taps import Taps
+from flowrunner.tracing.tracing import Tracing
 
 type Delivery = Literal["journal", "memory"]
 
@@ -29,6 +31,7 @@ class FlowSettings(msgspec.Struct, frozen=True):
     checkpoint_every: float = 10.0
     dead_letters: Caps = DEFAULT_CAPS
     instance: str = "flowrunner"
+    tracing: Tracing | None = None
 
 
 class Storage:
@@ -46,6 +49,8 @@ class Storage:
         self.clock = FlowClock(clock)
         self.damage_told = 0
         """Damaged checkpoints and files that a person has been told of."""
+        self.taps = Taps()
+        self.traces = None if settings.tracing is None else settings.tracing.flow(flow)
         self.outboxes: Path | None = None
         """Where the outboxes of sinks are; ``None`` when nothing outlives the process."""
         self.journal: Journal
