@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from flowrunner.registry import connection_type, node_type
     from flowrunner.timers import Timers
+    from flowrunner.tracecontext import TraceContext
     from flowrunner.webhooks import WebhookHandler, WebhookRefused, WebhookRequest
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Status",
     "SystemClock",
     "Timers",
+    "TraceContext",
     "Transform",
     "Value",
     "WebhookHandler",
@@ -87,6 +89,7 @@ _MODULES = (
     "node",
     "expression",
     "webhooks",
+    "tracecontext",
 )
 
 

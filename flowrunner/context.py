@@ -11,6 +11,7 @@ from flowrunner.counters import Counters
 from flowrunner.message import Message, Record
 from flowrunner.options import Options
 from flowrunner.timers import Timers
+from flowrunner.tracecontext import TraceContext
 from flowrunner.webhooks import WebhookHandler
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ class Logger(Protocol):
 
     def error(self, event: str, **facts: Any) -> Any:
         """Log what a person must look at."""
+
+
+class Tracing(Protocol):
+    """What follows sampled messages through a flow."""
+
+    def context_of(self, node: str, message: Message) -> TraceContext | None:
+        """Return where a message stands that a sink is writing; ``None`` for one that is not followed."""
 
 
 class Connection[C: Options]:
@@ -110,6 +118,11 @@ class Context:
         """How many messages were given to ``emit`` so far."""
         self.status: Status = "starting"
         self.reason: str | None = None
+        self.tracing: Tracing | None = None
+
+    def trace(self, message: Message) -> TraceContext | None:
+        """Return what a sink tells its receiver of the trace of a message it is writing; mostly nothing."""
+        return None if self.tracing is None else self.tracing.context_of(self.node, message)
 
     def emit(self, message: Message, port: str) -> None:
         """Send a message to a wired port other than ``out``."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from flowrunner.tracecontext import TraceContext
+
 type Json = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 NO_META: Mapping[str, Json] = MappingProxyType({})
@@ -59,7 +61,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What a source hands to the journal: undecoded, so that a poison payload is kept too.
 
     ``time`` is the event time in nanoseconds, ``None`` for the moment of arrival. ``clock`` is set only
-    by sources that replay the past (see ``file_in``): the flow clock then follows the data.
+    by sources that replay the past (see ``file_in``): the flow clock then follows the data. ``trace`` is the place in
+    a recorded trace of whoever sent it.
     """
 
     data: bytes
@@ -67,3 +70,4 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     time: int | None = None
     meta: Mapping[str, Json] = NO_META
     clock: int | None = None
+    trace: TraceContext | None = None

@@ -9,6 +9,7 @@ from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.supervisor import Flow, Supervisor
+from flowrunner.tracing.tracing import Tracing
 
 _LOOK = 0.25
 """Seconds between two looks at how late the event loop is."""
@@ -17,11 +18,19 @@ _LOOK = 0.25
 class Process:
     """The supervisor, the reloader and the state of the event loop."""
 
-    def __init__(self, supervisor: Supervisor, reloader: Reloader, clock: Clock, version: str) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        reloader: Reloader,
+        clock: Clock,
+        version: str,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.supervisor = supervisor
         self.reloader = reloader
         self.clock = clock
         self.version = version
+        self.tracing = tracing
         self.stopping = False
         self.loop_lag = 0.0
         """Seconds by which the event loop was late when it was last looked at."""

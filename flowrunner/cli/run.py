@@ -34,6 +34,7 @@ from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.settings import Settings
+from flowrunner.tracing.tracing import Tracing, start_tracing
 
 START_SECONDS = 30.0
 """How long flows may take to start, where somebody waits for it."""
@@ -65,7 +66,12 @@ def run(
             listening = taken.enter_context(listen(settings.http_host, settings.http_port))
         except OSError as error:
             return complain(str(error), help="set another with --state-dir, --http-host or --http-port")
-        running = Running(paths, settings, clock, logger, mode or Mode())
+        tracing = start_tracing(
+            os.environ, clock, logger, version=version("flowrunner-engine"), instance=settings.instance
+        )
+        if tracing is not None:
+            taken.callback(tracing.close)
+        running = Running(paths, settings, clock, logger, mode or Mode(), tracing)
         return asyncio.run(running.main(listening, beside))
 
 
@@ -73,7 +79,13 @@ class Running:
     """One ``flowrunner run``."""
 
     def __init__(
-        self, paths: Sequence[Path], settings: Settings, clock: Clock, log: Logger, mode: Mode
+        self,
+        paths: Sequence[Path],
+        settings: Settings,
+        clock: Clock,
+        log: Logger,
+        mode: Mode,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self._log = log
@@ -87,10 +99,13 @@ class Running:
                 bytes=settings.dead_letters_max_bytes, retention=settings.dead_letters_retention
             ),
             instance=settings.instance,
+            tracing=tracing,
         )
         self.supervisor = Supervisor(flow_settings, clock, log)
         self.reloader = Reloader(paths, dict(os.environ), self.supervisor, log, strict=mode.strict_start)
-        self.process = Process(self.supervisor, self.reloader, clock, version("flowrunner-engine"))
+        self.process = Process(
+            self.supervisor, self.reloader, clock, version("flowrunner-engine"), tracing
+        )
         self._ending = asyncio.Event()
         self._closed = asyncio.Event()
         self._signals = 0

@@ -1,10 +1,17 @@
-"""The counters of a node as plain values, as checkpoints keep them."""
+"""The counters of a node: as plain values, as checkpoints keep them, and what of them is the sink's own doing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flowrunner.counters import Counters
+
+OUTBOX_FULL = "outbox_full"
+"""The reason under which messages are dropped that an outbox has no room for."""
+OUTBOX_DAMAGED = "outbox_damaged"
+"""The reason under which messages are counted that the disk has lost."""
+_BESIDE = frozenset({"buffer_full", OUTBOX_FULL, OUTBOX_DAMAGED})
+"""Reasons for which the engine may drop messages while a sink is writing."""
 
 
 def dump_counters(counters: Counters) -> dict[str, Any]:
@@ -31,3 +38,8 @@ def retire(retired: Counters, values: dict[str, Any]) -> None:
         retired.drop(reason, count)
     if values["held"]:
         retired.drop("reload", values["held"])
+
+
+def left_out(counters: Counters) -> dict[str, int]:
+    """Return what a sink itself dropped, without what the engine did meanwhile."""
+    return {reason: count for reason, count in counters.dropped.items() if reason not in _BESIDE}

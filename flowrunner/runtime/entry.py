@@ -13,6 +13,7 @@ from flowrunner.clock import NEVER, Clock, FlowClock
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Record
 from flowrunner.runtime.segment import Batch
+from flowrunner.tracecontext import TraceContext
 
 RUN_ENTRIES = 1024
 """The most entries in a run, and so in what a reader gets at once unless it asks for more."""
@@ -34,6 +35,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     topic: str
     time: int
     meta: Mapping[str, Any] | None
+    trace: TraceContext | None = None
 
 
 type Run = tuple[list[Entry], bytes]
@@ -114,7 +116,11 @@ class Stamper:
             time = record.time
             if time is None:
                 time, now = now, now + 1
-            entries.append(Entry(number, highest, node, record.data, record.topic, time, record.meta or None))
+            entries.append(
+                Entry(
+                    number, highest, node, record.data, record.topic, time, record.meta or None, record.trace
+                )
+            )
         if highest >= NEVER:
             raise ValueError(f"the clock of a record is out of range: {highest}")
         self.highest = highest

@@ -60,8 +60,7 @@ class FlowRunner:
         self._log = log
         self._stop = asyncio.Event()
         self._secrecy = Secrecy(graph)
-        self._drain_seconds = 0.0
-        self._drain_backlog = True
+        self._drain_seconds, self._drain_backlog = 0.0, True
         self._tasks: Tasks | None = None
         self._swapping = asyncio.Lock()
         self.last_pause = 0.0

@@ -11,9 +11,10 @@ from flowrunner.errors import FlowrunnerError, JournalFull, MessageError
 from flowrunner.message import Message, Record
 from flowrunner.node import Sink
 from flowrunner.runtime.backoff import Backoff
+from flowrunner.runtime.books import OUTBOX_DAMAGED, OUTBOX_FULL
 from flowrunner.runtime.channel import END, Marker, WhenFull
 from flowrunner.runtime.outbox import Outbox, Recovery
-from flowrunner.runtime.sinks import OUTBOX_DAMAGED, OUTBOX_FULL, SinkTask
+from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.stage import Outlet
 
 DISK_PAUSE = 5.0

@@ -256,11 +256,13 @@ class Pump:
         if source is None:
             self._on_orphans(entries)
             return
-        context, decode = source.context, source.node.decode
+        context, decode, traces = source.context, source.node.decode, source.context.traces
         self.count(context, entries)
         out: list[Message] = []
         for entry in entries:
             meta = entry.meta or NO_META
+            if entry.trace is not None and traces is not None:
+                traces.arrived(name, entry.trace, entry.seq, entry.clock)
             try:
                 payload = decode(entry.data)
             except MessageError as error:

@@ -9,22 +9,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowrunner.counters import Counters
 from flowrunner.errors import NodeFailed, RetryLater
 from flowrunner.message import Message
 from flowrunner.node import Limits, Sink
 from flowrunner.runtime.backoff import Backoff
+from flowrunner.runtime.books import left_out
 from flowrunner.runtime.channel import END, Marker
 from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.stage import Ends, Outlet
 from flowrunner.runtime.taps import IN
 
-OUTBOX_FULL = "outbox_full"
-"""The reason under which messages are dropped that an outbox has no room for."""
-OUTBOX_DAMAGED = "outbox_damaged"
-"""The reason under which messages are counted that the disk has lost."""
-BESIDE = frozenset({"buffer_full", OUTBOX_FULL, OUTBOX_DAMAGED})
-"""Reasons for which the engine may drop messages while a sink is writing."""
 _LOOK = 0.01
 LAST = 5
 """Messages that are kept to look at."""
@@ -212,7 +206,7 @@ class SinkTask:
     async def _attempt(self, batch: list[Message]) -> float:
         """Write one batch; return how long to wait when the world does not accept it now, in seconds."""
         context, counters = self.outlet.context, self.outlet.context.counters
-        before = _left_out(counters)
+        before = left_out(counters)
         counters.batches += 1
         left: Sequence[Message] = ()
         pause = 0.0
@@ -231,7 +225,7 @@ class SinkTask:
             # A bug in the node type: start it anew, with the whole batch.
             left, pause = batch, self._crashed(error)
             context.failures.clear()
-            for reason in _left_out(counters):
+            for reason in left_out(counters):
                 counters.dropped[reason] = before.get(reason, 0)
             await self._close()
         self._writing = False
@@ -243,7 +237,7 @@ class SinkTask:
     def _end(self, batch: list[Message], left: Sequence[Message], before: dict[str, int]) -> list[Message]:
         """Count what has ended and keep what is left; return what the world has accepted."""
         context, counters = self.outlet.context, self.outlet.context.counters
-        dropped = sum(_left_out(counters).values()) - sum(before.values())
+        dropped = sum(left_out(counters).values()) - sum(before.values())
         counters.written += len(batch) - len(left) - len(context.failures) - dropped
         self.pending[: len(batch)] = left
         counters.held -= len(batch) - len(left)
@@ -304,8 +298,3 @@ class SinkTask:
                 node=context.node,
                 error=f"{type(error).__name__}: {error}",
             )
-
-
-def _left_out(counters: Counters) -> dict[str, int]:
-    """Return what the sink itself dropped, without what the engine did meanwhile."""
-    return {reason: count for reason, count in counters.dropped.items() if reason not in BESIDE}

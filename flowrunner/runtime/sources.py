@@ -15,6 +15,7 @@ from flowrunner.node import Source
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
 from flowrunner.runtime.entry import TooLargeError
 from flowrunner.runtime.journal import Journal
+from flowrunner.tracing.flow import FlowTraces
 
 PART = 8192
 """Records that are handed to the journal at once: a hundredth of a second's work."""
@@ -28,6 +29,8 @@ class JournalContext(SourceContext):
     def __init__(self, journal: Journal, flow: str, node: str, **context: Any) -> None:
         super().__init__(flow, node, **context)
         self._journal = journal
+        self.traces: FlowTraces | None = None
+        """What follows records, when traces are exported."""
 
     @property
     def cursor(self) -> Any:
@@ -37,6 +40,7 @@ class JournalContext(SourceContext):
     def post(self, records: Sequence[Record], cursor: Any = None) -> Future[None]:
         """Hand records to the journal; the future is done when they are safe."""
         refused = 0
+        records, arrival = (records, None) if self.traces is None else self.traces.receive(self.node, records)
         try:
             future = self._journal.append(self.node, records, cursor)
         except TooLargeError as error:
@@ -53,6 +57,8 @@ class JournalContext(SourceContext):
                     self._refuse(refused)
 
         future.add_done_callback(received)
+        if arrival is not None:
+            future.add_done_callback(arrival.committed)
         return future
 
     def _refuse(self, count: int) -> None:

@@ -38,6 +38,8 @@ class Item(NamedTuple):
     message: Message
     request: Request
     body: bytes
+    traced: dict[str, str]
+    """Headers that tell of the trace it belongs to; mostly none."""
 
 
 class Delivery:
@@ -73,7 +75,7 @@ class Delivery:
         while parts:
             part = parts.pop()
             try:
-                answer = await self._client.send(self._method, part[0].request, self._body(part))
+                answer = await self._client.send(self._method, _request(part), self._body(part))
             except MessageError as error:
                 self._fail_all(part, str(error))
                 continue
@@ -110,6 +112,13 @@ class Delivery:
     def _fail_all(self, part: list[Item], reason: str) -> None:
         for item in part:
             self._fail(item.message, reason)
+
+
+def _request(part: list[Item]) -> Request:
+    """Return the request for messages with the same address, with the trace of the first that has one."""
+    request = part[0].request
+    traced = next((item.traced for item in part if item.traced), None)
+    return request if traced is None else request._replace(headers=request.headers | traced)
 
 
 def _later(laters: list[RetryLater], left: list[Item]) -> RetryLater:

@@ -36,6 +36,7 @@ class RequestMaker:
 
     def __init__(self, config: Config, context: Context) -> None:
         self._config = config
+        self._context = context
         self._place = f"{context.flow}-{context.node}"
         self._allowed = frozenset(config.allow_hosts)
         self._fixed = {"Content-Type": _CONTENT_TYPES[config.format]}
@@ -58,6 +59,14 @@ class RequestMaker:
         for name, value in self._config.headers.items():
             _set(headers, name, _header(name, evaluate(f"headers.{name}", value, message)))
         return Request(url, origin, headers)
+
+    def traced(self, message: Message) -> dict[str, str]:
+        """Return the headers that tell of the trace of a message; those that the flow sets itself win."""
+        trace = self._context.trace(message)
+        if trace is None:
+            return {}
+        given = {name.lower() for name in self._config.headers}
+        return {name: value for name, value in trace.headers().items() if name not in given}
 
     def body(self, message: Message) -> bytes:
         """Return what is sent; raises :class:`MessageError`."""

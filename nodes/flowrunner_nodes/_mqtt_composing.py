@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowrunner import NANOSECONDS, Message, MessageError, Value
+from flowrunner import NANOSECONDS, Message, MessageError, TraceContext, Value
 from flowrunner_nodes._mqtt_publication import Publication, encode_properties, text_fault, topic_fault
 from flowrunner_nodes._paths import kind_of
 from flowrunner_nodes._values import evaluate, is_expression
@@ -52,6 +52,15 @@ class Composer:
         if not isinstance(retain, bool):
             raise MessageError(f"`retain` must be true or false, got {kind_of(retain)}")
         return retain
+
+    def traced(self, publication: Publication, trace: TraceContext) -> Publication:
+        """Return a publication that tells of the trace it belongs to, unless it has such properties already."""
+        headers = {
+            name: value for name, value in trace.headers().items() if name not in self._config.user_properties
+        }
+        return msgspec.structs.replace(
+            publication, properties=publication.properties + encode_properties(None, None, headers)
+        )
 
     def _encode(self, message: Message) -> bytes:
         given = self._config.user_properties.items()

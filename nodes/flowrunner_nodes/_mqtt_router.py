@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flowrunner import Json, Record
+from flowrunner import Json, Record, TraceContext
 from flowrunner_nodes._mqtt_inbox import Inbox, Ledger
 from flowrunner_nodes._mqtt_packets import RETAIN, PacketError, Publish, read_properties
 from flowrunner_nodes._mqtt_settings import Subscription
@@ -35,6 +35,7 @@ class _Route(msgspec.Struct):
     inboxes: tuple[Inbox, ...] = ()
     filtering: tuple[Inbox, ...] = ()
     """Nodes that want no retained messages."""
+    trace: TraceContext | None = None
     nowhere: str | None = None
     """Why nobody gets it."""
 
@@ -97,7 +98,7 @@ class Router:
             ack = None
             if flags & 6:
                 ack = ledger.expect(mid, flags, len(inboxes) + self.refused)
-            record = Record(payload, route.topic, None, route.meta)
+            record = Record(payload, route.topic, None, route.meta, None, route.trace)
             for inbox in inboxes:
                 inbox.put(record, ack)
         ledger.flush()
@@ -157,6 +158,7 @@ class Router:
             meta,
             tuple(self.inboxes[name] for name in names if name not in leaving_out),
             tuple(self.inboxes[name] for name in names if name in leaving_out),
+            TraceContext.read(facts.get("user_traceparent"), facts.get("user_tracestate")),
         )
 
     def _names(self, topic: str, identifiers: tuple[int, ...]) -> list[str]:

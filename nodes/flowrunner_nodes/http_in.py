@@ -47,6 +47,7 @@ from flowrunner import (
     Size,
     Source,
     SourceContext,
+    TraceContext,
     WebhookRefused,
     WebhookRequest,
     node_type,
@@ -160,7 +161,8 @@ class HttpIn(Source[Config]):
             data = READERS[self.config.format](body, kind, charset)
         except NotReadable as error:
             raise WebhookRefused(400, str(error)) from None
-        return Record(data, request.path or self.config.topic, meta=self._meta(request, kind))
+        trace = TraceContext.read(headers.get("traceparent"), headers.get("tracestate"))
+        return Record(data, request.path or self.config.topic, meta=self._meta(request, kind), trace=trace)
 
     async def _save(self, record: Record) -> None:
         saved = self.context.post([record])

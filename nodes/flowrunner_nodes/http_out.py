@@ -197,4 +197,4 @@ class HttpOut(Sink[Config]):
         request, body = self._maker.request(message), self._maker.body(message)
         if self.config.idempotency_key:
             request.headers["Idempotency-Key"] = self._maker.key(message, body)
-        return Item(message, request, body)
+        return Item(message, request, body, self._maker.traced(message))

@@ -166,6 +166,8 @@ class MqttOut(Sink[Config]):
             except MessageError as error:
                 self.context.fail(message, str(error))
                 continue
+            if outgoing.version5 and (trace := self.context.trace(message)) is not None:
+                publication = self._composer.traced(publication, trace)
             sent.append((message, await outgoing.publish(publication)))
             if careful and await outgoing.answer(sent[-1][1]) is not None:
                 self._suspicion.clear()
