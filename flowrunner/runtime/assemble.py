@@ -154,6 +154,13 @@ class Assembly:
         if traces is not None:
             traces.wire((wire.source, wire.target) for wire in self.graph.wires)
 
+    @property
+    def inboxes(self) -> list[Inbox]:
+        """What the stages and sinks of this version receive from."""
+        kept = [wiring.inbox for wiring in self.kept_sinks.values()]
+        made = [sink.inbox for name, sink in self.sinks.items() if name not in self.kept_sinks]
+        return [*kept, *made, *(stage.inbox for stage in self.stages)]
+
     def wired(self, name: str) -> frozenset[str]:
         """Return the ports of a node that have a wire."""
         return frozenset(wire.port for wire in self.graph.wires if wire.source == name)

@@ -43,6 +43,10 @@ class Inbox:
         """Messages in the channels."""
         return sum(channel.depth for _, channel in self._targets)
 
+    def begin(self, step: int) -> None:
+        """Expect no step up to this one from any producer; failures of sinks may still follow."""
+        self._reached = [step] * len(self._targets)
+
     def take_over(self, other: Inbox, step: int, clock: int) -> None:
         """Begin with what is in another inbox for the same node; whoever waits there waits here from now on.
 

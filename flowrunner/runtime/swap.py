@@ -146,6 +146,8 @@ class Swap:
             ends.flush(*at)  # sinks have gone on meanwhile, and some messages failed there
         for ends in new.ends:
             ends.since = marker.checkpoint
+        for inbox in new.inboxes:
+            inbox.begin(marker.step)
         for name, wiring in new.kept_sinks.items():
             wiring.inbox.take_over(old.sinks[name].inbox, *at)
             new.sinks[name].rewire(wiring.outlet, wiring.inbox, wiring.ends)
