@@ -36,6 +36,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(watching.tap)
 app.command()(watching.top)
 app.command()(run.demo)
+app.command()(run.health)
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -55,6 +55,7 @@ async def metrics_text(process: Process, wanted: Collection[str] = ()) -> bytes:
 
 def _render(families: list[Metric]) -> bytes:
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     registry.register(_Ready(families))
     return generate_latest(registry)
 

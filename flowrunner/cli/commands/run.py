@@ -1,4 +1,4 @@
-"""``flowrunner run`` and ``demo``: the commands that go on until they are stopped."""
+"""``flowrunner run`` and ``demo``, which go on until they are stopped, and ``health``, which asks whether they do."""
 
 from __future__ import annotations
 
@@ -134,3 +134,41 @@ def demo(*, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
     from flowrunner.cli.demo import demo
 
     raise typer.Exit(demo(given({"http_host": http_host, "http_port": http_port})))
+
+
+def health(
+    *,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Whether all runs as it should, and not only the process.")
+    ] = False,
+    http_host: Annotated[
+        str,
+        typer.Option(
+            envvar="FLOWRUNNER_HTTP_HOST",
+            metavar="HOST",
+            show_envvar=False,
+            help="Address that it listens on.",
+        ),
+    ] = "127.0.0.1",
+    http_port: Annotated[
+        int,
+        typer.Option(
+            envvar="FLOWRUNNER_HTTP_PORT",
+            metavar="PORT",
+            min=1,
+            max=65535,
+            show_envvar=False,
+            help="Port that it listens on.",
+        ),
+    ] = 8080,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait for the answer.")
+    ] = 3.0,
+) -> None:
+    """Ask the flowrunner on this machine whether it is well.
+
+    Ends with 0, or with 1 and the reasons: for the health check of a container, which has no other client.
+    """
+    from flowrunner.cli.health import health
+
+    raise typer.Exit(health(http_host, http_port, ready=ready, seconds=timeout))

@@ -1,0 +1,1 @@
+"""Grafana dashboards and Prometheus alert rules, made from a few tables."""
