@@ -115,8 +115,11 @@ class Flow:
             pause = float("inf")
         except* Exception as group:
             error = _first(group)
-            pause = self._crashed(error)
+            if not _is_being_cancelled():
+                pause = self._crashed(error)
             self._report("degraded", f"{error}; starting again from the last checkpoint")
+        if _is_being_cancelled():
+            raise asyncio.CancelledError  # a task that failed while it was being ended has taken its place
         if pause and not self._stopping and self._next is None:
             await self._pause(pause)
 
@@ -164,6 +167,11 @@ class Flow:
 
     def _report(self, status: Status, reason: str | None = None) -> None:
         self.status, self.reason = status, reason
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

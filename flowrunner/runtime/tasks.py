@@ -29,7 +29,11 @@ class Tasks:
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
         """Start a task in the place of the one of that name, which has ended."""
-        self._tasks[name] = self._group.create_task(work, name=name)
+        try:
+            self._tasks[name] = self._group.create_task(work, name=name)
+        except RuntimeError:  # the group is ending
+            work.close()
+            raise
 
     async def cancel(self, *names: str, patience: float | None = None) -> None:
         """Cancel tasks and wait until they have ended, for at most ``patience`` seconds."""
