@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from flowrunner.admin import dead_letters, page, tap, webhooks
+from flowrunner.admin import dead_letters, details, page, tap, webhooks
 from flowrunner.admin.events import Listeners
 from flowrunner.admin.guard import Guard
 from flowrunner.admin.metrics import UnknownGroupError, metrics_text
@@ -93,6 +93,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         return {"ok": ok, "reloads": msgspec.to_builtins(done)}
 
     app.include_router(dead_letters.router(process), dependencies=[guard])
+    app.include_router(details.router(process), dependencies=[guard])
     app.include_router(tap.router(process), dependencies=[guard])
     app.include_router(webhooks.router(process, gate))
     return app

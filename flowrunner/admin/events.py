@@ -13,6 +13,7 @@ from flowrunner.admin.seats import Seat, Seats
 from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS, Message
 from flowrunner.runtime.channel import Channel
+from flowrunner.runtime.reload import Reload
 from flowrunner.runtime.supervisor import Flow
 
 PERIOD = 1.0
@@ -56,8 +57,13 @@ def snapshot(process: Process) -> dict[str, Any]:
         "ready": not found,
         "trouble": found + notices(process),
         "reloads": process.reloader.results,
+        "recent_reloads": [_reload(time, done) for time, done in reversed(process.reloader.recent)],
         "flows": {name: _flow(flow, now) for name, flow in process.supervisor.flows.items()},
     }
+
+
+def _reload(time: int, done: Reload) -> dict[str, Any]:
+    return {"time": time / NANOSECONDS, "name": done.name, "result": done.result, "reason": done.reason}
 
 
 def _last(flow: Flow, node: str) -> list[str]:

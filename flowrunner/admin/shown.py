@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -11,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from flowrunner.expression import Expression, FunctionCall, Value
 from flowrunner.graph.build import Graph
 from flowrunner.message import Json, Message
+from flowrunner.options import format_duration, format_size
 from flowrunner.runtime.letter_facts import when
 from flowrunner.runtime.secrecy import Secrecy
 
@@ -86,21 +88,43 @@ class Shower:
 
 
 def options(config: BaseModel, shower: Shower) -> dict[str, Json]:
-    """Return the options of a node that were set, secrets masked."""
-    return {name: shower.value(_plain(getattr(config, name))) for name in sorted(config.model_fields_set)}
+    """Return the options of a node that were set, as they may stand in a file, secrets masked."""
+    return {name: shower.value(value) for name, value in _written(config).items()}
 
 
-def _plain(value: Any) -> Any:
-    """Return an option as it may stand in a file, but for its secrets."""
+def _written(config: BaseModel) -> dict[str, Any]:
+    units = _units(type(config))
+    set_ = [name for name in type(config).model_fields if name in config.model_fields_set]
+    return {name: _plain(getattr(config, name), units.get(name)) for name in set_}
+
+
+def _plain(value: Any, unit: Callable[[int], str] | None = None) -> Any:
     match value:
         case SecretStr():
             return HIDDEN
+        case bool():
+            return value
+        case int() if unit is not None:
+            return unit(value)
         case Expression() | Value() | FunctionCall():
             return value.source
         case BaseModel():
-            return {name: _plain(getattr(value, name)) for name in value.model_fields_set}
+            return _written(value)
         case Mapping():
-            return {name: _plain(inner) for name, inner in value.items()}
+            return {name: _plain(inner, unit) for name, inner in value.items()}
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [_plain(inner, unit) for inner in value]
     return value
+
+
+@cache
+def _units(model: type[BaseModel]) -> dict[str, Callable[[int], str]]:
+    """Return how the options are written that are durations or sizes: the pattern of their text tells."""
+    found: dict[str, Callable[[int], str]] = {}
+    for name, schema in model.model_json_schema()["properties"].items():
+        text = str(schema)
+        if "ns|us|ms" in text:
+            found[name] = format_duration
+        elif "KiB|MiB" in text:
+            found[name] = format_size
+    return found

@@ -20,17 +20,22 @@ LONGEST_NAME = 30
 
 STYLE = """\
 .flow {
-  --canvas: #fbfbfa; --ink: #1f2328; --faint: #656d76; --box: #ffffff; --edge: #c9ced6; --wire: #8c96a3;
-  --source: #1a7f64; --transform: #3f6ad8; --sink: #b35900; --errors: #cf222e; --stage: #3f6ad8;
+  --canvas: #fbfbfa; --ink: #1f2328; --faint: #57606a; --edge: #8c96a3; --wire: #98a2ae;
+  --source: #1a7f64; --source-box: #cdeadf; --transform: #3f6ad8; --transform-box: #dbe5fd;
+  --sink: #b35900; --sink-box: #fde3c8; --errors: #cf222e; --stage: #3f6ad8;
   background: var(--canvas); font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
   .flow {
-    --canvas: #0f1318; --ink: #e6edf3; --faint: #9198a1; --box: #1b2129; --edge: #3d444d; --wire: #6e7885;
-    --source: #2b9c7d; --transform: #5580ea; --sink: #c9741f; --errors: #f0625d; --stage: #7d9df0;
+    --canvas: #0f1318; --ink: #e6edf3; --faint: #a3adb8; --edge: #59636f; --wire: #6e7885;
+    --source: #2b9c7d; --source-box: #17362e; --transform: #5580ea; --transform-box: #1d2a4a;
+    --sink: #c9741f; --sink-box: #43290f; --errors: #f0625d; --stage: #7d9df0;
   }
 }
-.flow .box { fill: var(--box); stroke: var(--edge); stroke-width: 1; }
+.flow .box { stroke: var(--edge); stroke-width: 1; }
+.flow .source .box { fill: var(--source-box); }
+.flow .transform .box { fill: var(--transform-box); }
+.flow .sink .box { fill: var(--sink-box); }
 .flow .name { fill: var(--ink); font-size: 13px; font-weight: 600; }
 .flow .type { fill: var(--faint); font-size: 11px; }
 .flow .icon { fill: none; stroke: #ffffff; stroke-width: 1.6; stroke-linecap: round; stroke-linejoin: round; }
@@ -40,8 +45,8 @@ STYLE = """\
 .flow .port { fill: var(--wire); stroke: var(--canvas); stroke-width: 1.5; }
 .flow .port.open { fill: var(--canvas); stroke: var(--wire); }
 .flow .port.errors { fill: var(--errors); }
-.flow .wire { fill: none; stroke: var(--wire); stroke-width: 2; stroke-linecap: round; }
-.flow .wire.errors { stroke: var(--errors); stroke-dasharray: 5 4; }
+.flow .wire { fill: none; stroke: var(--wire); stroke-width: 2.5; stroke-linecap: round; }
+.flow .wire.errors { stroke: var(--errors); stroke-dasharray: 6 5; }
 .flow .label { fill: var(--faint); font-size: 10px; text-anchor: end; }
 .flow .stage { opacity: 0.16; fill: var(--stage); stroke: var(--stage); stroke-linejoin: round; }
 .flow .stage path { fill: none; stroke-width: 22; }

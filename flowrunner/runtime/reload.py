@@ -6,6 +6,7 @@ A file with a mistake leaves its flow as it is, and all others are not touched.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,9 @@ from flowrunner.runtime.detect import Detector
 from flowrunner.runtime.lastgood import LastGood
 from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.supervisor import Supervisor
+
+RECENT = 20
+"""Reloads that are kept to look at."""
 
 type Result = Literal["applied", "refused", "failed"]
 """``refused``: the file has a mistake. ``failed``: the flow could not go over, and runs on as it was."""
@@ -60,6 +64,8 @@ class Reloader:
         """
         self.diagnostics: list[Diagnostic] = []
         """What is wrong with the files now."""
+        self.recent: deque[tuple[int, Reload]] = deque(maxlen=RECENT)
+        """The newest reloads and when they were, nanoseconds since the epoch; the newest last."""
         self.failures: dict[str, str] = {}
         """Flows that could not go over to what is in their files, and why."""
         self.results: dict[Result, int] = {"applied": 0, "refused": 0, "failed": 0}
@@ -199,6 +205,7 @@ class Reloader:
 
     def _count(self, done: Reload) -> Reload:
         self.results[done.result] += 1
+        self.recent.append((self._supervisor.clock.now(), done))
         if done.result != "applied":
             self._log.error("reload " + done.result, flow=done.name, error=done.reason)
         return done

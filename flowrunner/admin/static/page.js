@@ -1,99 +1,63 @@
 // Keeps the page's numbers moving: one event a second with totals, from which rates are made here.
-"use strict";
+import { count, duration, make, size, sum } from "./format.js";
+import { Panel } from "./panel.js";
+import { Picture } from "./picture.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const panel = new Panel(document.getElementById("panel"));
+const sections = [...document.querySelectorAll("[data-flow]")];
+const tabs = [...document.querySelectorAll("[data-tab]")];
+// A hidden picture has no size: its parts are placed before any is hidden.
+const pictures = new Map(sections.map((section) => {
+  const picture = new Picture(section, (what, from) => panel.open(what, from, picture));
+  return [section.dataset.flow, picture];
+}));
 let before = null;
 
-const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-
-function rate(perSecond) {
-  if (perSecond === 0) return "";
-  return perSecond < 0.1 ? "<0.1/s" : `${number.format(perSecond)}/s`;
-}
-
-function duration(seconds) {
-  if (seconds < 1) return "0 s";
-  return seconds < 120 ? `${number.format(seconds)} s` : `${number.format(seconds / 60)} min`;
-}
-
-function sum(counts) {
-  return Object.values(counts).reduce((total, count) => total + count, 0);
-}
-
-function textAt(parent, kind, x, y) {
-  const text = document.createElementNS(SVG, "text");
-  text.setAttribute("class", kind);
-  text.setAttribute("x", x);
-  text.setAttribute("y", y);
-  parent.append(text);
-  return text;
-}
-
-function labelOf(wire) {
-  if (!wire.label) {
-    const middle = wire.getPointAtLength(wire.getTotalLength() / 2);
-    wire.label = textAt(wire.ownerSVGElement, "rate", middle.x, middle.y - 6);
-  }
-  return wire.label;
-}
-
-function badgeOf(group) {
-  if (!group.badge) {
-    const box = group.querySelector(".box");
-    group.badge = textAt(group, "badge", 2, Number(box.getAttribute("height")) + 14);
-  }
-  return group.badge;
-}
-
-function showWires(section, now, last, seconds) {
-  for (const wire of section.querySelectorAll("[data-wire]")) {
-    const [, source, port] = wire.dataset.wire.match(/^(\w+)\.(\w+)-/);
-    const total = now.nodes[source]?.emitted[port] ?? 0;
-    const earlier = last?.nodes[source]?.emitted[port] ?? total;
-    const perSecond = Math.max(0, total - earlier) / seconds;
-    labelOf(wire).textContent = rate(perSecond);
-    wire.classList.toggle("moving", perSecond > 0);
+function select() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const shown = sections.find((section) => section.dataset.flow === wanted) ?? sections[0];
+  for (const section of sections) section.hidden = section !== shown;
+  for (const tab of tabs) {
+    const current = tab.dataset.tab === shown?.dataset.flow;
+    if (current) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
   }
 }
 
-function showNodes(section, now) {
-  for (const group of section.querySelectorAll("[data-node]")) {
-    const node = now.nodes[group.dataset.node];
-    if (!node) continue;
-    group.classList.toggle("degraded", node.status === "degraded");
-    group.classList.toggle("failed", node.status === "failed");
-    const parts = [];
-    if (node.errors) parts.push(`${number.format(node.errors)} failed`);
-    if (node.dropped) parts.push(`${number.format(node.dropped)} dropped`);
-    if (node.held) parts.push(`holds ${number.format(node.held)}`);
-    if (node.depth) parts.push(`${number.format(node.depth)} waiting`);
-    if (node.reason && node.status !== "stopped") parts.unshift(node.reason.slice(0, 60));
-    const badge = badgeOf(group);
-    badge.textContent = parts.join(" · ");
-    badge.classList.toggle("bad", node.errors > 0 || node.status === "failed");
-  }
+function showFacts(section, flow, now) {
+  const facts = {
+    lag: duration(flow.lag),
+    journal: size(flow.journal_bytes),
+    checkpoint: flow.checkpoint_age === null ? "none yet" : `${duration(flow.checkpoint_age)} ago`,
+    generation: count(flow.generation),
+    running: flow.status === "running" ? duration(now - flow.since) : flow.status,
+    restarts: count(flow.restarts),
+  };
+  for (const field of section.querySelectorAll("[data-fact]")) field.textContent = facts[field.dataset.fact];
+  section.querySelector("[data-fact=lag]").classList.toggle("bad", flow.lag > 10);
+  section.querySelector("[data-fact=restarts]").classList.toggle("bad", flow.restarts > 0);
+  section.querySelector("[data-fact=running]").classList.toggle("bad", flow.status !== "running");
 }
 
-function showTotals(section, flow) {
+function showBooks(section, flow) {
   for (const field of section.querySelectorAll("[data-total]")) {
     const name = field.dataset.total;
     const value = name === "dropped" ? sum(flow.dropped) : flow[name];
-    field.textContent = name === "lag" ? duration(value) : number.format(value);
+    field.textContent = count(value);
     field.classList.toggle("bad", (name === "dropped" || name === "dead_lettered") && value > 0);
     if (name === "dropped") {
-      field.title = Object.entries(flow.dropped).map(([reason, count]) => `${reason}: ${count}`).join(", ");
+      field.title = Object.entries(flow.dropped).map(([reason, dropped]) => `${reason}: ${dropped}`).join(", ");
     }
   }
+  const balance = section.querySelector("[data-balance]");
+  balance.textContent = flow.unaccounted === 0 ? "✓ all accounted for" : `${count(flow.unaccounted)} unaccounted for`;
+  balance.classList.toggle("bad", flow.unaccounted !== 0);
 }
 
 function showLast(section, flow) {
   for (const list of section.querySelectorAll("[data-last]")) {
     const lines = flow.nodes[list.dataset.last]?.last ?? [];
-    list.replaceChildren(...lines.map((line) => {
-      const item = document.createElement("li");
-      item.textContent = line;
-      return item;
-    }));
+    list.replaceChildren(...(lines.length ? lines : ["nothing yet"]).map((line) => make("li", "", line)));
   }
 }
 
@@ -101,36 +65,65 @@ function showState(kind, text, trouble) {
   const state = document.getElementById("state");
   state.className = kind;
   state.textContent = text;
+  document.body.classList.toggle("stale", kind === "gone");
+  if (trouble === null) return;
   const list = document.getElementById("trouble");
   list.hidden = trouble.length === 0;
   list.replaceChildren(...trouble.map((cause) => {
-    const item = document.createElement("li");
     const place = [cause.flow, cause.node ?? cause.connection, cause.file].filter(Boolean).join(" ");
-    item.textContent = place ? `${place}: ${cause.reason}` : cause.reason;
-    return item;
+    return make("li", "", ...(place ? [make("b", "", place), " "] : []), cause.reason ?? "");
   }));
 }
 
-function show(now) {
-  const sections = [...document.querySelectorAll("[data-flow]")];
+function showTabs(flows) {
+  for (const tab of tabs) {
+    const flow = flows[tab.dataset.tab];
+    const ailing = Object.values(flow.nodes).some((node) => node.status === "failed" || node.status === "degraded");
+    tab.className = flow.status !== "running" ? "bad" : ailing ? "warn" : "";
+  }
+}
+
+function showReloads(reloads) {
+  const element = document.getElementById("reloads");
+  element.hidden = reloads.length === 0;
+  element.querySelector("ol").replaceChildren(...reloads.map((one) => {
+    const time = new Date(one.time * 1000).toLocaleTimeString("en-GB");
+    return make("li", one.result, make("time", "", time), " ", make("b", "", one.result), ` ${one.name}`, one.reason ? `: ${one.reason}` : "");
+  }));
+}
+
+function isDrawn(flows) {
   const drawn = sections.map((section) => `${section.dataset.flow} ${section.dataset.hash}`).sort().join();
-  const running = Object.entries(now.flows).map(([name, flow]) => `${name} ${flow.hash}`).sort().join();
-  if (drawn !== running) {
+  return drawn === Object.entries(flows).map(([name, flow]) => `${name} ${flow.hash}`).sort().join();
+}
+
+function show(now) {
+  if (!isDrawn(now.flows)) {
     location.reload();
     return;
   }
   const seconds = before ? Math.max(0.1, now.time - before.time) : 1;
   for (const section of sections) {
-    const flow = now.flows[section.dataset.flow];
-    showTotals(section, flow);
-    showNodes(section, flow);
-    showLast(section, flow);
-    showWires(section, flow, before?.flows[section.dataset.flow], seconds);
+    const name = section.dataset.flow;
+    pictures.get(name).show(now.flows[name], before?.flows[name], seconds);
+    if (section.hidden) continue;
+    showFacts(section, now.flows[name], now.time);
+    showBooks(section, now.flows[name]);
+    showLast(section, now.flows[name]);
   }
+  panel.show(now.flows[panel.what?.flow]);
+  showTabs(now.flows);
+  showReloads(now.recent_reloads);
   showState(now.ready ? "ready" : "trouble", now.ready ? "running" : "not ready", now.trouble);
   before = now;
 }
 
+addEventListener("hashchange", () => {
+  if (!panel.element.hidden) panel.close();
+  select();
+  if (before) show(before);
+});
+select();
 const events = new EventSource("api/v1/events");
 events.onmessage = (event) => show(JSON.parse(event.data));
-events.onerror = () => showState("gone", "no answer, trying again", []);
+events.onerror = () => showState("gone", "no answer, trying again", null);
