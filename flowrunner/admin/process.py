@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
+from flowrunner.admin.watchdog import Watchdog
 from flowrunner.clock import Clock
 from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
 from flowrunner.runtime.reload import Reloader
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.tracing.tracing import Tracing
-
-_LOOK = 0.25
-"""Seconds between two looks at how late the event loop is."""
 
 
 class Process:
@@ -32,16 +28,7 @@ class Process:
         self.version = version
         self.tracing = tracing
         self.stopping = False
-        self.loop_lag = 0.0
-        """Seconds by which the event loop was late when it was last looked at."""
-
-    async def watch_loop(self) -> None:
-        """Measure how late the event loop is, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            expected = loop.time() + _LOOK
-            await asyncio.sleep(_LOOK)
-            self.loop_lag = max(0.0, loop.time() - expected)
+        self.watchdog = Watchdog()
 
 
 def trouble(process: Process) -> list[dict[str, str]]:

@@ -135,7 +135,7 @@ class Running:
         async with asyncio.TaskGroup() as group:
             group.create_task(serve(app, listening, self._closed), name="http")
             helpers = [
-                group.create_task(self.process.watch_loop(), name="loop watch"),
+                group.create_task(self.process.watchdog.run(self._log), name="watchdog"),
                 group.create_task(self.reloader.run(self.settings.reload_poll / NANOSECONDS), name="reload"),
             ]
             if self._mode.once:

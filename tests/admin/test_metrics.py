@@ -24,7 +24,8 @@ node_messages_received_total node_messages_emitted_total node_messages_dropped_t
 node_messages_dead_lettered_total node_messages_errors_total node_held node_busy_seconds_total node_status
 channel_depth channel_capacity channel_blocked_seconds_total flow_lag_seconds flow_latency_seconds_bucket
 journal_bytes journal_oldest_seconds checkpoint_seconds checkpoint_age_seconds connection_up
-connection_reconnects_total reload_total flow_generation flow_info event_loop_lag_seconds build_info
+connection_reconnects_total reload_total flow_generation flow_info event_loop_lag_seconds event_loop_lag_p99_seconds
+event_loop_stuck_total build_info
 """
 
 
@@ -180,7 +181,15 @@ async def test_a_scrape_may_ask_for_groups(tmp_path: Path) -> None:
         wrong = await process.get("/metrics?collect[]=nonsense")
 
     families = set(re.findall(r"^# TYPE flowrunner_(\w+)", some, re.MULTILINE))
-    process_wide = {"reload_total", "event_loop_lag_seconds", "journal_max_bytes", "build_info"}
+    process_wide = {
+        "reload_total",
+        "event_loop_lag_seconds",
+        "event_loop_lag_p99_seconds",
+        "event_loop_stuck_total",
+        "journal_max_bytes",
+        "trace_spans_total",
+        "build_info",
+    }
     of_flows = {"flow_latency_seconds", "flow_generation", "flow_restarts_total", "flow_info"}
     assert process_wide | of_flows == families
     assert 400 == wrong.status_code
