@@ -5,11 +5,31 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowrunner.options import Duration, PositiveDuration, Size
+
+
+def _check_catalog_url(url: SecretStr | None) -> SecretStr | None:
+    """Refuse what is no address of a catalog, in words that hold nothing of it: it may have a password."""
+    if url is None:
+        return None
+    try:
+        text = url.get_secret_value()
+        parts = urlsplit(text)
+        is_file = re.fullmatch("sqlite:///.*[^/]", text) is not None
+        usable = is_file or (parts.scheme in ("postgresql", "postgres") and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        help = "characters such as @, / and # in a password are written %40, %2F and %23"
+        message = "must be postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE"
+        raise PydanticCustomError("catalog_url", message, {"help": help})
+    return url
 
 
 class Settings(BaseSettings):
@@ -55,3 +75,8 @@ class Settings(BaseSettings):
         str,
         Field(pattern=re.compile(r"^[A-Za-z0-9_-]{1,32}$"), description="First part of MQTT client ids."),
     ] = "flowrunner"
+    catalog_url: Annotated[
+        SecretStr | None,
+        AfterValidator(_check_catalog_url),
+        Field(description="The catalog of revisions; a file in the state directory, or `postgresql://…`."),
+    ] = None

@@ -93,6 +93,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
         return {"ok": ok, "reloads": msgspec.to_builtins(done)}
 
     app.include_router(dead_letters.router(process), dependencies=[guard])
+    app.include_router(revisions.router(process), dependencies=[guard])
     app.include_router(details.router(process), dependencies=[guard])
     app.include_router(tap.router(process), dependencies=[guard])
     app.include_router(webhooks.router(process, gate))

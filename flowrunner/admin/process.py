@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowrunner.admin.watchdog import Watchdog
+from flowrunner.catalog.catalog import Catalog
 from flowrunner.clock import Clock
 from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
@@ -27,6 +28,7 @@ class Process:
         self.clock = clock
         self.version = version
         self.tracing = tracing
+        self.catalog: Catalog | None = None
         self.stopping = False
         self.watchdog = Watchdog()
 
@@ -62,11 +64,14 @@ def trouble(process: Process) -> list[dict[str, str]]:
 
 
 def notices(process: Process) -> list[dict[str, str]]:
-    """Return what a person should mend though everything runs: files whose last good version goes on running."""
+    """Return what a person should mend though everything runs: the last good version of a file, the catalog."""
     running = {flow.graph.file for flow in process.supervisor.flows.values()}
     found = [_mistake(error) for error in _errors(process) if error.file in running]
     failures = process.reloader.failures.items()
-    return found + [{"flow": name, "reason": f"goes on as it was: {why}"} for name, why in failures]
+    found += [{"flow": name, "reason": f"goes on as it was: {why}"} for name, why in failures]
+    if process.catalog is not None and process.catalog.error is not None:
+        found.append({"reason": f"the catalog of revisions: {process.catalog.error}"})
+    return found
 
 
 def mistakes(process: Process, flow: Flow) -> list[dict[str, str]]:

@@ -22,6 +22,8 @@ from flowrunner.admin.app import create_app
 from flowrunner.admin.guard import is_loopback
 from flowrunner.admin.process import Process, trouble
 from flowrunner.admin.server import listen, serve
+from flowrunner.catalog.address import address
+from flowrunner.catalog.catalog import Catalog
 from flowrunner.cli.exits import EX_CONFIG, EX_USAGE, complain
 from flowrunner.cli.mode import Mode
 from flowrunner.clock import Clock, SystemClock
@@ -102,10 +104,21 @@ class Running:
             tracing=tracing,
         )
         self.supervisor = Supervisor(flow_settings, clock, log)
-        self.reloader = Reloader(paths, dict(os.environ), self.supervisor, log, strict=mode.strict_start)
+        url = settings.catalog_url
+        where = address(None if url is None else url.get_secret_value(), settings.state_dir)
+        self.catalog = Catalog(where, settings.instance, log)
+        self.reloader = Reloader(
+            paths,
+            dict(os.environ),
+            self.supervisor,
+            log,
+            strict=mode.strict_start,
+            record=self.catalog.record,
+        )
         self.process = Process(
             self.supervisor, self.reloader, clock, version("flowrunner-engine"), tracing
         )
+        self.process.catalog = self.catalog
         self._ending = asyncio.Event()
         self._closed = asyncio.Event()
         self._signals = 0
@@ -137,6 +150,7 @@ class Running:
             helpers = [
                 group.create_task(self.process.watchdog.run(self._log), name="watchdog"),
                 group.create_task(self.reloader.run(self.settings.reload_poll / NANOSECONDS), name="reload"),
+                group.create_task(self.catalog.run(), name="catalog"),
             ]
             if self._mode.once:
                 helpers.append(group.create_task(self._end_when_done(), name="once"))
@@ -144,12 +158,16 @@ class Running:
                 helpers.append(group.create_task(self._see_them_start(), name="start"))
             group.create_task(self._end(helpers), name="end")
             others = [] if beside is None else [group.create_task(beside(), name="beside")]
-            await self.supervisor.run(loaded.graphs, on_started=_tidy_memory)
+            await self.supervisor.run(loaded.graphs, on_started=lambda: self._started(loaded))
             for other in others:
                 other.cancel()
             self._closed.set()
         self._log.info("stopped")
         return self._code
+
+    def _started(self, loaded: Loaded) -> None:
+        self.reloader.started(loaded)
+        _tidy_memory()
 
     async def _end(self, helpers: Sequence[asyncio.Task[None]]) -> None:
         """When asked, stop in this order: not ready, no reloads, flows drained; HTTP answers until the end."""

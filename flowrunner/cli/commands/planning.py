@@ -1,7 +1,8 @@
-"""``flowrunner plan``: what a reload would do."""
+"""``flowrunner plan`` and ``history``: what a reload would do, and what reloads have done."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -25,3 +26,31 @@ def plan(
     from flowrunner.cli.plan import plan
 
     raise typer.Exit(plan(old, new, format=format))
+
+
+def history(
+    flow: Annotated[
+        str | None, typer.Argument(metavar="[FLOW]", show_default=False, help="Only this flow.")
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="The newest N.")] = 20,
+    format: Annotated[Literal["text", "json"], typer.Option(help="How to print.")] = "text",
+    state_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="FLOWRUNNER_STATE_DIR",
+            metavar="DIR",
+            show_default=False,
+            show_envvar=False,
+            help="The state directory of `flowrunner run`. [default: .flowrunner]",
+        ),
+    ] = Path(".flowrunner"),
+) -> None:
+    """Show which versions of flows were applied or refused, the newest first.
+
+    Reads the catalog in the state directory, or the one that FLOWRUNNER_CATALOG_URL names. Works beside a
+    running flowrunner and without one.
+    """
+    from flowrunner.cli.history import history
+
+    raise typer.Exit(history(flow, limit=limit, format=format, state_dir=state_dir))
