@@ -27,6 +27,7 @@ lint: ## Check style, types, layers, generated files, scripts and distributions.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/flowrunner schema --write schemas --docs docs/nodes --check
+	$(BIN)/flowrunner dashboard --out dashboards --check
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -37,9 +38,10 @@ format: ## Format the code and repair what ruff can.
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-generate: ## Write the JSON Schemas and the reference pages again.
+generate: ## Write the JSON Schemas, the reference pages and the dashboard again.
 	@scripts/bootstrap.sh dev
 	$(BIN)/flowrunner schema --write schemas --docs docs/nodes
+	$(BIN)/flowrunner dashboard --out dashboards
 
 lock: ## Resolve the dependencies again: poetry.lock and requirements/.
 	scripts/lock.sh

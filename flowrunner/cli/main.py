@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flowrunner.cli.commands import checking, dead_letters, importing, planning, reference, run, watching
+from flowrunner.cli.commands import checking, dead_letters, importing, operating, planning, reference, run, watching
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
@@ -36,6 +36,7 @@ app.add_typer(importing.app, name="import")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(watching.tap)
 app.command()(watching.top)
+app.command()(operating.dashboard)
 app.command()(run.demo)
 app.command()(run.health)
 
