@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from flowrunner.admin import dead_letters, details, page, tap, webhooks
+from flowrunner.admin import dead_letters, details, page, revisions, tap, webhooks
 from flowrunner.admin.events import Listeners
+from flowrunner.admin.gate import Gate
 from flowrunner.admin.guard import Guard
 from flowrunner.admin.metrics import UnknownGroupError, metrics_text
 from flowrunner.admin.process import Process, mistakes, notices, trouble
@@ -22,9 +23,9 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     ``local`` says that the server listens on the loopback interface only: its routes are then open. Elsewhere all
     but ``/livez``, ``/readyz`` and ``/metrics`` need ``Authorization: Bearer TOKEN``, and answer 403 without a token.
     """
-    app = FastAPI(title="flowrunner", version=process.version, openapi_url=None)
-    gate = Guard(token, local=local)
-    guard = Depends(gate.check)
+    app = FastAPI(title="flowrunner", version=process.version, openapi_url=None, redirect_slashes=False)
+    guard = Guard(token, local=local)
+    app.add_middleware(Gate, guard=guard)
     listeners = Listeners(process)
 
     @app.get("/livez", response_class=PlainTextResponse)
@@ -48,12 +49,12 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
             raise HTTPException(400, str(error)) from None
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/api/v1/flows", dependencies=[guard])
+    @app.get("/api/v1/flows")
     async def flows() -> list[dict[str, Any]]:
         """List the running flows."""
         return [_summary(process, flow) for flow in process.supervisor.flows.values()]
 
-    @app.get("/api/v1/flows/{name}", dependencies=[guard])
+    @app.get("/api/v1/flows/{name}")
     async def flow(name: str) -> dict[str, Any]:
         """Return the graph, the status and the numbers of one flow."""
         found = process.supervisor.flows.get(name)
@@ -61,42 +62,42 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
             raise HTTPException(404, f"no flow `{name}` is running")
         return _summary(process, found) | _details(found)
 
-    @app.get("/api/v1/events", dependencies=[guard])
+    @app.get("/api/v1/events")
     async def events() -> Response:
         """Send the numbers of all flows once a second (server-sent events)."""
         if listeners.full():
             raise HTTPException(503, "too many pages are listening", headers={"Retry-After": "10"})
         return StreamingResponse(listeners.stream(), media_type="text/event-stream")
 
-    @app.get("/", dependencies=[guard], response_class=HTMLResponse)
+    @app.get("/", response_class=HTMLResponse)
     async def live_page() -> Response:
         """Show the flows."""
         return HTMLResponse(page.render(process), headers=page.HEADERS)
 
-    @app.get("/static/{name}", dependencies=[guard], include_in_schema=False)
+    @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
         """Return a file of the page."""
         if name not in page.ASSETS:
             raise HTTPException(404)
         return Response(page.asset(name), media_type=page.ASSETS[name], headers=page.HEADERS)
 
-    @app.get("/openapi.json", dependencies=[guard], include_in_schema=False)
+    @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:
         """Return the OpenAPI schema of these routes."""
         return app.openapi()
 
-    @app.post("/api/v1/reload", dependencies=[guard])
+    @app.post("/api/v1/reload")
     async def reload() -> dict[str, Any]:
         """Take up the flow files as they are now, and say what came of each flow and each mistake."""
         done = await process.reloader.reload()
         ok = all(one.result == "applied" for one in done)
         return {"ok": ok, "reloads": msgspec.to_builtins(done)}
 
-    app.include_router(dead_letters.router(process), dependencies=[guard])
-    app.include_router(revisions.router(process), dependencies=[guard])
-    app.include_router(details.router(process), dependencies=[guard])
-    app.include_router(tap.router(process), dependencies=[guard])
-    app.include_router(webhooks.router(process, gate))
+    app.include_router(dead_letters.router(process))
+    app.include_router(revisions.router(process))
+    app.include_router(details.router(process))
+    app.include_router(tap.router(process))
+    app.include_router(webhooks.router(process, guard))
     return app
 
 

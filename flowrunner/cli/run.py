@@ -115,9 +115,7 @@ class Running:
             strict=mode.strict_start,
             record=self.catalog.record,
         )
-        self.process = Process(
-            self.supervisor, self.reloader, clock, version("flowrunner-engine"), tracing
-        )
+        self.process = Process(self.supervisor, self.reloader, clock, version("flowrunner-engine"), tracing)
         self.process.catalog = self.catalog
         self._ending = asyncio.Event()
         self._closed = asyncio.Event()
