@@ -13,6 +13,7 @@ from flowrunner.admin.metrics.families import Group, counter, gauge
 from flowrunner.admin.metrics.flows import Books, Latency, Losses, Progress, Versions
 from flowrunner.admin.metrics.nodes import Channels, Connections, Gaps, Nodes, Outboxes
 from flowrunner.admin.process import Process
+from flowrunner.catalog.catalog import Catalog
 from flowrunner.errors import FlowrunnerError
 
 GROUPS: dict[str, type[Group]] = {
@@ -87,6 +88,17 @@ def _process(process: Process) -> Iterator[Metric]:
     spans = counter("trace_spans", "Spans that have ended, by what became of them.", "result")
     for result, count in ({} if process.tracing is None else process.tracing.counts).items():
         spans.add_metric([result], count)
+    yield from _catalog(process.catalog)
     build = gauge("build_info", "The version of flowrunner.", "version")
     build.add_metric([process.version], 1)
     yield from (reloads, lag, p99, stuck, journal, spans, build)
+
+
+def _catalog(catalog: Catalog | None) -> Iterator[Metric]:
+    revisions = counter("catalog_revisions", "Revisions of flows, by what became of their record.", "result")
+    retries = counter("catalog_retries", "Attempts at the catalog that failed and are made again.")
+    if catalog is not None:
+        revisions.add_metric(["written"], catalog.written)
+        revisions.add_metric(["dropped"], catalog.dropped)
+        retries.add_metric([], catalog.retries)
+    yield from (revisions, retries)
