@@ -190,12 +190,13 @@ class Transform[C: NodeOptions](Node[C]):
         return True
 
     @classmethod
-    def compatible(cls, old: C, new: C) -> bool:
-        """Return whether a state saved under the options ``old`` makes sense under ``new``, at a reload.
+    def state_options(cls, config: C) -> Any:
+        """Return the options that a state depends on: one saved under equal ones is taken up after a change.
 
-        The default is careful: only options that are equal. Override it, and ``restore`` takes up such a state.
+        The default is careful: all options. Override it where ``restore`` makes sense of a state that was saved
+        under others; what is returned must have a ``repr`` that is the same for equal options.
         """
-        return all(getattr(old, name) == value for name, value in new if name not in ENGINE_OPTIONS)
+        return {name: value for name, value in config if name not in ENGINE_OPTIONS}
 
     def snapshot(self) -> Any:
         """Return the node's state as msgpack-able values, ``None`` for none. The engine saves timers itself.

@@ -5,6 +5,7 @@ A pure function of two graphs. The runtime carries out exactly this plan (see do
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -155,8 +156,7 @@ def _state(before: GraphNode, after: GraphNode, moved: str | None) -> tuple[Outc
         return "restart", ()
     if moved is not None or before.type.name != after.type.name:
         return "state_lost", ()
-    cls = after.type.cls
-    if issubclass(cls, Transform) and cls.compatible(before.config, after.config):
+    if state_shape(before) == state_shape(after):
         return "state_kept", ()
     return "state_lost", ("its state does not fit the new options",)
 
@@ -167,6 +167,14 @@ def _has_state(node: GraphNode) -> bool:
     return issubclass(cls, Transform) and (
         cls.snapshot is not Transform.snapshot or cls.on_timer is not Transform.on_timer
     )
+
+
+def state_shape(node: GraphNode) -> str:
+    """Return a hash of what a node's state depends on; empty when it has none. Equal ones fit together."""
+    cls = node.type.cls
+    if not (_has_state(node) and issubclass(cls, Transform)):
+        return ""
+    return hashlib.sha256(repr((node.type.name, cls.state_options(node.config))).encode()).hexdigest()[:16]
 
 
 def _gone(node: GraphNode) -> tuple[str, ...]:

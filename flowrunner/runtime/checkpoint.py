@@ -16,6 +16,7 @@ from flowrunner.clock import Clock
 from flowrunner.context import Logger
 from flowrunner.counters import Counters
 from flowrunner.errors import JournalFull
+from flowrunner.graph.diff import state_shape
 from flowrunner.message import NANOSECONDS
 from flowrunner.runtime.assemble import Assembly, StageTask
 from flowrunner.runtime.books import dump_counters
@@ -159,6 +160,7 @@ class Checkpointer:
             definitions=dict(self._assembly.graph.definitions),
             counters=cut.counters,
             created=self._clock.now(),
+            shapes={id: state_shape(node) for id, node in self._assembly.graph.nodes.items()},
         )
         releasable = await self._save(partial(self._store.save, checkpoint))
         if releasable is not None:

@@ -6,6 +6,8 @@ import traceback
 
 from flowrunner.context import Logger
 from flowrunner.counters import Counters
+from flowrunner.graph.build import Graph
+from flowrunner.graph.diff import state_shape
 from flowrunner.runtime.assemble import Assembly
 from flowrunner.runtime.books import load_counters, retire
 from flowrunner.runtime.checkpoint import RETIRED
@@ -21,8 +23,8 @@ async def restore(
 ) -> list[Step]:
     """Set a newly assembled flow to a checkpoint; return the nodes that refused their state.
 
-    A node gets its state back when its definition (type, options, inputs) is the one that the state was saved
-    under. Otherwise what it held is dropped with the reason ``reload``, and logged. A node type that cannot read
+    A node gets its state back when it was saved under the same definition (type, options, inputs) or at least under
+    the same options that it depends on. Otherwise what it held is dropped with the reason ``reload``, and logged. A node type that cannot read
     its state, because it is of another version or for a mistake in the type, begins without: see docs/decisions.
     """
     pump.position, pump.clock = checkpoint.position, checkpoint.clock
@@ -45,13 +47,19 @@ async def restore(
         step = assembly.steps.get(name)
         if step is None:
             continue
-        if checkpoint.definitions.get(name) != assembly.graph.definitions[name]:
+        if not _fits(checkpoint, assembly.graph, name):
             _drop_held(step, "reload", log)
         elif not await _restore_state(step, checkpoint, log):
             load_counters(context.counters, values)
             _drop_held(step, "state_refused", log)
             refused.append(step)
     return refused
+
+
+def _fits(checkpoint: Checkpoint, graph: Graph, name: str) -> bool:
+    if checkpoint.definitions.get(name) == graph.definitions[name]:
+        return True
+    return checkpoint.shapes.get(name) == state_shape(graph.nodes[name])
 
 
 def tell_damage(storage: Storage, checkpoint: Checkpoint | None, flow: str, log: Logger) -> None:

@@ -34,9 +34,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     versions: dict[str, int]
     """Version of each node type's state, by node; 1 where it is missing."""
     definitions: dict[str, str]
-    """Hash of each node's definition, by node: whether a state still fits."""
+    """Hash of each node's definition, by node."""
     counters: dict[str, Any]
     created: int
+    shapes: dict[str, str] = {}
+    """Hash of what each node's state depends on, by node: whether it still fits. Empty in older files."""
 
 
 class Store(Protocol):
@@ -121,9 +123,10 @@ class DiskStore:
         if saved is None:
             return None
         position, clock, definitions, counters, created, *later = msgspec.msgpack.decode(saved.head)
-        versions = later[0] if later else {}
+        versions, shapes = (*later, {}, {})[:2]
         self._settled = clock
-        return Checkpoint(position, clock, dict(saved.states), versions, definitions, counters, created)
+        states = dict(saved.states)
+        return Checkpoint(position, clock, states, versions, definitions, counters, created, shapes)
 
     async def save(self, checkpoint: Checkpoint, dead_letters: Sequence[DeadLetter]) -> int:
         """Commit a checkpoint and the dead letters up to it; return what the journal may release."""
@@ -209,5 +212,6 @@ def _pack(checkpoint: Checkpoint) -> Saved:
         checkpoint.counters,
         checkpoint.created,
         checkpoint.versions,
+        checkpoint.shapes,
     ]
     return Saved(checkpoint.position, msgspec.msgpack.encode(head), checkpoint.states)

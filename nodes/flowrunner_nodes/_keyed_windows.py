@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flowrunner import NANOSECONDS, NEVER, Context, Message, MessageError
 from flowrunner_nodes._fading import PIECE, FadingDict
+from flowrunner_nodes._functions import Scope
 from flowrunner_nodes._keys import Key, key_value
 from flowrunner_nodes._layout import DAY, Layout
-from flowrunner_nodes._panes import Entry, Pane, Plan
+from flowrunner_nodes._panes import Entry, Pane, Plan, missing, places
 from flowrunner_nodes._windows import lay_out
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ class KeyedWindows:
             self._remaining = _keys_of(panes)
             self._remaining.reverse()
         bounds = self._layout.bounds(window)
+        missed = frozenset[int]().union(*(pane.missed for pane in panes))
         leaving = [pane for pane in panes if pane.index < first + self._layout.step]
         while self._remaining and len(out) < limit:
             key = self._remaining.pop()
-            out.append(self._result(key, panes, bounds, due))
+            out.append(self._result(key, panes, bounds, due, missed))
             self._leave(key, leaving, bounds[0])
         if self._remaining:
             return False
@@ -103,7 +105,9 @@ class KeyedWindows:
             self._timers.set(window + 1, self._due(window + 1), now=due)
         return True
 
-    def _result(self, key: Key, panes: list[Pane], bounds: tuple[int, int], due: int) -> Message:
+    def _result(
+        self, key: Key, panes: list[Pane], bounds: tuple[int, int], due: int, missed: frozenset[int]
+    ) -> Message:
         start, end = bounds
         entries = [pane.entries[key] for pane in panes if key in pane.entries]
         entry = entries[0] if self._layout.span == 1 else self._plan.merged(entries)
@@ -114,7 +118,8 @@ class KeyedWindows:
             meta["key"] = key_value(key)  # type: ignore[assignment]  # facts are of several types
         self._counters.created += 1
         time = end if self._config.timestamp == "end" else start
-        return Message(entry.topic, self._plan.payload(entry, start, end, known), time, meta, due)
+        payload = self._plan.payload(entry, Scope(start, end, entry.count), known, missed)
+        return Message(entry.topic, payload, time, meta, due)
 
     def _leave(self, key: Key, leaving: list[Pane], start: int) -> None:
         """Let go of what stands in panes of a key that are in no later window."""
@@ -143,26 +148,37 @@ class KeyedWindows:
 
     def snapshot(self) -> Iterator[dict[str, Any]]:
         """Return the state in pieces that msgpack can write."""
-        yield {"panes": [[index, {}] for index in self._panes]}
-        for pane in self._panes.values():
+        slots, series = self._plan.slots, self._plan.series
+        missed = {index: sorted(pane.missed) for index, pane in self._panes.items()}
+        yield {"panes": [[index, {}, missed[index]] for index in self._panes], "slots": slots}
+        for index, pane in self._panes.items():
             for entries in batched(pane.entries.items(), PIECE):
-                yield {"panes": [[pane.index, dict(entries)]]}
+                yield {"panes": [[index, dict(entries), missed[index]]], "slots": slots}
         for carried in self._carried.snapshot():
-            yield {"carried": carried}
+            yield {"carried": carried, "series": series}
         for keys in batched(self._remaining or (), PIECE):
             yield {"remaining": keys}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Add a piece of what ``snapshot`` returned."""
-        for index, entries in state.get("panes", ()):
+        where = places(self._plan.slots, state.get("slots"))
+        for index, entries, *missed in state.get("panes", ()):
             pane = self._panes[index] = self.pane(self._layout.panes.start(index))
-            pane.entries.update(self._plan.restored(entries))
+            pane.entries.update(self._plan.restored(entries, where))
+            pane.missed = missing(where, *missed)
             self._entries += len(entries)
         if "carried" in state:
-            self._carried.restore(state["carried"])
+            self._restore_carried(state["carried"], places(self._plan.series, state.get("series")))
         if state.get("remaining"):
             self._remaining = self._remaining or []
             self._remaining += [tuple(key) if isinstance(key, list) else key for key in state["remaining"]]
+
+    def _restore_carried(self, piece: list[Any], where: list[int]) -> None:
+        """Add last values, put into the order of the present fields; unknown ones are null."""
+        for generation in piece[1:]:
+            for known in generation.values():
+                known[1] = [known[1][place] if place >= 0 else None for place in where]
+        self._carried.restore(piece)
 
 
 def _keys_of(panes: list[Pane]) -> list[Key]:

@@ -41,6 +41,8 @@ class Pane(msgspec.Struct):
     """The flow clock at which its last window closes: from then on its messages are late."""
     entries: dict[Key, Entry]
     """By key, in the order in which the keys were first seen."""
+    missed: frozenset[int] = frozenset()
+    """Accumulators that do not know all messages, since a field was added while the pane had some."""
 
 
 NO_PANE = Pane(0, 0, 0, 0, {})
@@ -82,6 +84,8 @@ class Plan:
         self._fields: list[tuple[str, int, Function]] = []
         columns: dict[Any, int] = {}
         slots: dict[Any, int] = {}
+        self.slots: list[str] = []
+        """What each accumulator is of, as text: under other options it is found again by that."""
         for field, function in functions.items():
             slot, input = -1, function.input
             if input is not None:
@@ -91,6 +95,7 @@ class Plan:
                 slot = slots.setdefault((input.accumulator, column), len(slots))
                 if slot == len(self.makers):
                     self.makers.append(input.accumulator)
+                    self.slots.append(f"{input.accumulator.__name__} {input.fit.__name__} {input.source}")
                     self.adders.append((input.accumulator.add, slot, column))
             self._fields.append((field, slot, function))
         self.reads = [column.read for column in self.columns]
@@ -125,17 +130,23 @@ class Plan:
                 state.merge(later)
         return whole
 
-    def payload(self, entry: Entry, start: int, end: int, carried: list[float] | None) -> dict[str, Json]:
-        """Return the results for a window; ``carried`` are the :meth:`lasts` of the key before it."""
-        scope = Scope(start, end, entry.count)
+    def payload(
+        self, entry: Entry, scope: Scope, carried: list[float | None] | None, missed: frozenset[int]
+    ) -> dict[str, Json]:
+        """Return the results for a window; ``carried`` are the :meth:`lasts` of the key before it.
+
+        A field whose accumulator has ``missed`` messages of the window is null.
+        """
         before = dict(zip(self._series, carried, strict=True)) if carried else {}
         return {
-            field: function.finish(entry.states[slot] if slot >= 0 else None, scope, before.get(slot))
+            field: None
+            if slot in missed
+            else function.finish(entry.states[slot] if slot >= 0 else None, scope, before.get(slot))
             for field, slot, function in self._fields
         }
 
-    def lasts(self, entry: Entry) -> list[float]:
-        """Return the last value of each series of a pane that will take in no more."""
+    def lasts(self, entry: Entry) -> list[float | None]:
+        """Return the last value of each series of a pane that will take in no more; null for one without any."""
         return [entry.states[slot].settled_last() for slot in self._series]
 
     def refusal(self, entry: Entry, values: list[Any], time: int) -> str | None:
@@ -147,13 +158,36 @@ class Plan:
                 return f"{self.columns[column].name}: {reason}"
         return None
 
-    def restored(self, entries: dict[Any, Any]) -> dict[Key, Entry]:
-        """Return the entries that were read back from a checkpoint."""
-        states = tuple[tuple(self.makers)]  # type: ignore[misc, valid-type]  # one type for each accumulator of this plan
-        return {
-            key: Entry(topic, time, count, msgspec.convert(saved, states))
-            for key, (topic, time, count, saved) in entries.items()
-        }
+    @property
+    def series(self) -> list[str]:
+        """What each of the :meth:`lasts` is of."""
+        return [self.slots[slot] for slot in self._series]
+
+    def restored(self, entries: dict[Any, Any], places: list[int]) -> dict[Key, Entry]:
+        """Return the entries that were read back from a checkpoint; accumulators without a place begin empty."""
+        known = [(place, maker) for place, maker in zip(places, self.makers, strict=True) if place >= 0]
+        kinds = tuple[tuple(maker for _, maker in known)]  # type: ignore[misc, valid-type]  # a type for each
+        found = {}
+        for key, (topic, time, count, saved) in entries.items():
+            states = iter(msgspec.convert([saved[place] for place, _ in known], kinds))
+            whole = [
+                next(states) if place >= 0 else make()
+                for place, make in zip(places, self.makers, strict=True)
+            ]
+            found[key] = Entry(topic, time, count, tuple(whole))
+        return found
+
+
+def places(names: list[str], saved: list[str] | None) -> list[int]:
+    """Return where each of ``names`` stands among the ``saved`` ones, by default the same; -1 for one that does not."""
+    known = names if saved is None else saved
+    return [known.index(name) if name in known else -1 for name in names]
+
+
+def missing(where: list[int], missed: Iterable[int] = ()) -> frozenset[int]:
+    """Return which accumulators have no place in what was saved, or had ``missed`` messages then already."""
+    before = frozenset(missed)
+    return frozenset(slot for slot, place in enumerate(where) if place < 0 or place in before)
 
 
 def _no_key(message: Message) -> str:

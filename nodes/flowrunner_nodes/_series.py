@@ -70,10 +70,10 @@ class Series(msgspec.Struct, gc=False, array_like=True):
         self.fold(self.ordered())
         self.samples = bytearray()
 
-    def settled_last(self) -> float:
-        """Return the last value; no more are to come."""
+    def settled_last(self) -> float | None:
+        """Return the last value, ``None`` when there was none; no more are to come."""
         self.settle()
-        return self.last
+        return None if self.first_time is None else self.last
 
     def ordered(self) -> list[tuple[int, float]]:
         """Return time and value of the samples that are not folded yet, in order."""

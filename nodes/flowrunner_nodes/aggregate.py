@@ -140,11 +140,9 @@ class Aggregate(Transform[Config]):
         return self._windows.advance(clock, out, limit)
 
     @classmethod
-    def compatible(cls, old: Config, new: Config) -> bool:
-        """Return whether keys, windows and fields are the same; the next window to close has its old lateness."""
-        return (old.key, old.window, old.fields) == (new.key, new.window, new.fields) and list(
-            old.fields
-        ) == list(new.fields)
+    def state_options(cls, config: Config) -> Any:
+        """Return the key, and what says when windows close; a new field is null for the windows that are open."""
+        return config.key, config.window, config.allowed_lateness
 
     def snapshot(self) -> Iterator[Any]:
         """Return what the open windows hold, in pieces."""

@@ -106,6 +106,11 @@ class Debounce(Transform[Config]):
         self.context.counters.held -= 1
         return [Message(held.topic, held.payload, held.time, held.meta, due)]
 
+    @classmethod
+    def state_options(cls, config: Config) -> Any:
+        """Return what is kept apart; waits that have begun end as they would have."""
+        return config.key
+
     def snapshot(self) -> Iterator[Any]:
         """Yield the messages that wait, by key."""
         for part in batched(list(self._waiting.items()), _PIECE):

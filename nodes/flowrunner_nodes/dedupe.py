@@ -93,6 +93,11 @@ class Dedupe(Transform[Config]):
         self._passed.set(seen, message.clock, now=message.clock)
         return [message]
 
+    @classmethod
+    def state_options(cls, config: Config) -> Any:
+        """Return what makes messages the same."""
+        return config.key, config.of
+
     def snapshot(self) -> Any:
         """Return what has passed, and when."""
         return self._passed.snapshot()

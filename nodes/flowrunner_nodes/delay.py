@@ -86,6 +86,12 @@ class Delay(Transform[Config]):
             self.context.timers.set(_NEXT, waiting[0].clock + self.config.by, now=due)
         return passed
 
+    @classmethod
+    def state_options(cls, config: Config) -> Any:
+        """Return nothing: the next message waits as long as it would have, the others as the options say now."""
+        del config
+        return None
+
     def snapshot(self) -> Iterator[Any]:
         """Yield the messages that wait."""
         messages = list(self._waiting)

@@ -146,7 +146,7 @@ class Report(Transform[Config]):
         report.newest, report.repeats = message, 0
         opens = report.passed + (config.min_interval or 0)
         if changed and clock >= opens:
-            self._release(report)
+            self._hold(report, wanted=False)
             report.value, report.passed = value, clock
             self._set_heartbeat(key, clock)
             return [message]
@@ -169,7 +169,7 @@ class Report(Transform[Config]):
             report.repeats += 1
             time, meta = due, {**meta, "repeated": True}
             self.context.counters.created += 1
-        self._release(report)
+        self._hold(report, wanted=False)
         report.value, report.passed = self.config.value.evaluate(newest), due
         self._set_heartbeat(key, due)
         return [Message(newest.topic, newest.payload, time, meta, due)]
@@ -177,17 +177,18 @@ class Report(Transform[Config]):
     def _set_heartbeat(self, key: Key, passed: int, *, now: int | None = None) -> None:
         if self.config.max_interval is None:
             self.context.timers.cancel(key)
-        else:
-            moment = passed if now is None else now
-            self.context.timers.set(key, passed + self.config.max_interval, now=moment)
+            return
+        self.context.timers.set(key, passed + self.config.max_interval, now=passed if now is None else now)
 
     def _hold(self, report: _Report, *, wanted: bool) -> None:
         if report.held is not wanted:
             report.held = wanted
             self.context.counters.held += 1 if wanted else -1
 
-    def _release(self, report: _Report) -> None:
-        self._hold(report, wanted=False)
+    @classmethod
+    def state_options(cls, config: Config) -> Any:
+        """Return what is compared; the next message of a key passes when it would have."""
+        return config.key, config.value, config.change
 
     def snapshot(self) -> Iterator[Any]:
         """Yield what is known of the keys."""

@@ -151,9 +151,9 @@ class Throttle(Transform[Config]):
         self._waiting[key] = message
 
     @classmethod
-    def compatible(cls, old: Config, new: Config) -> bool:
-        """Return whether the keys are the same; intervals that have begun end as they would have."""
-        return old.key == new.key
+    def state_options(cls, config: Config) -> Any:
+        """Return what is kept apart; intervals that have begun end as they would have."""
+        return config.key
 
     def snapshot(self) -> Iterator[Any]:
         """Return which keys are closed and which messages wait, in pieces."""

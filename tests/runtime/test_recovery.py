@@ -135,6 +135,31 @@ def test_a_node_that_changed_loses_its_state_and_what_it_held_is_counted(tmp_pat
     run_virtual(scenario())
 
 
+def test_a_state_that_does_not_depend_on_what_changed_while_the_flow_was_down_is_taken_up(
+    tmp_path: Path,
+) -> None:
+    graphs = [
+        FlowBuilder(delivery="journal").source("a").node("later", Later, "a").sink("b", "later").graph()
+        for _ in range(2)
+    ]
+    graphs[1].definitions["later"] = "another wire, or an option of no importance"
+    settings = FlowSettings(state_dir=tmp_path, checkpoint_every=1.0)
+
+    async def scenario() -> None:
+        storage = Storage("flow", "journal", settings, VirtualClock(START))
+        await storage.open()
+        async with running(graphs[0], storage=storage) as flow:
+            await flow.feed("a", record("x"))
+            await asyncio.sleep(0.5)
+        async with running(graphs[1], storage=storage) as flow:
+            assert ({}, 1) == (flow.runner.ledger.dropped, flow.runner.ledger.held)
+            await asyncio.sleep(15)
+            assert ["x"] == flow.payloads("b")
+        await storage.close()
+
+    run_virtual(scenario())
+
+
 def test_records_of_a_source_that_is_gone_are_counted(tmp_path: Path) -> None:
     before = FlowBuilder(delivery="journal").source("a").source("c").sink("b", "a", "c").graph()
     after = FlowBuilder(delivery="journal").source("a").sink("b", "a").graph()

@@ -75,7 +75,7 @@ class Plus(Transform[Config]):
 
 @node_type("hold")
 class Hold(Transform[Config]):
-    """Lets every message go ten seconds later. Values are compatible with greater ones."""
+    """Lets every message go ten seconds later. A state fits values of the same decade."""
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
@@ -85,8 +85,8 @@ class Hold(Transform[Config]):
         self.count = 0
 
     @classmethod
-    def compatible(cls, old: Config, new: Config) -> bool:
-        return new.value >= old.value
+    def state_options(cls, config: Config) -> Any:
+        return config.value // 10
 
     def on_message(self, message: Message) -> None:
         self.count += 1
@@ -232,7 +232,7 @@ def test_a_compatible_state_is_handed_over_with_its_timers() -> None:
 
 def test_a_state_that_does_not_fit_is_dropped_and_counted() -> None:
     async def scenario() -> None:
-        async with running(flow(hold=1)) as run:
+        async with running(flow(hold=10)) as run:
             await feed(run, 1, 2)
             await run.runner.replace(flow())
             await asyncio.sleep(20)
