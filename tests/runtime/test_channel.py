@@ -233,3 +233,46 @@ def test_an_inbox_hands_out_steps_in_order_whole_and_cut_at_the_markers(
         assert {target: sorted(numbers) for target, numbers in expected.items()} == seen
 
     run_virtual(scenario())
+
+
+def test_a_marker_that_the_other_channel_never_had_does_not_hold_up_what_follows() -> None:
+    async def scenario() -> None:
+        one, other = Channel(progress=True), Channel(progress=True)
+        inbox = Inbox({"n": [one, other]})
+        one.put(Marker(1, 1, 1))  # of a checkpoint that was given up before it came to the other
+        one.put(batch(2, 1))
+        other.put(batch(2, 2))
+
+        taken = await inbox.take()
+        assert not isinstance(taken, Marker)
+        assert [1, 2] == [message.payload for message in taken[0]["n"]]
+        assert one.empty()
+
+    run_virtual(scenario())
+
+
+def test_failures_that_come_behind_their_step_do_not_wait_for_the_next() -> None:
+    async def scenario() -> None:
+        pump, sink = Channel(progress=True), Channel(progress=True)
+        inbox = Inbox({"n": [pump, sink]})
+        inbox.begin(3)
+        waiting = asyncio.create_task(inbox.take())
+        await asyncio.sleep(1)
+        sink.put(batch(2, 7))
+
+        taken = await waiting
+        assert not isinstance(taken, Marker)
+        assert ([7], 3) == ([message.payload for message in taken[0]["n"]], taken[1])
+
+    run_virtual(scenario())
+
+
+def test_an_inbox_puts_first_and_takes_all_by_node() -> None:
+    inbox = Inbox({"n": [Channel()], "m": [Channel(), Channel()]})
+
+    inbox.put_first({"m": batch(1, 2).messages, "n": batch(1, 1).messages}, 1, 1)
+    inbox.put_first({"m": []})
+
+    found = {node: [message.payload for message in messages] for node, messages in inbox.take_all().items()}
+    assert {"n": [1], "m": [2]} == found
+    assert {} == inbox.take_all()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +16,12 @@ from flowrunner import NANOSECONDS, Message, NodeOptions, Record, Transform, nod
 from flowrunner.graph.build import Graph
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
+from flowrunner.runtime.supervisor import Flow
 from flowrunner.testing import VirtualClock, run_virtual
+from flowrunner.testing.play import KeptStorage
 from tests.nodes.harness import RecordingLog
-from tests.runtime.flows import START, FlowBuilder, Keep, Replay
+from tests.runtime.flows import START, FlowBuilder, Keep, Replay, registered
+from tests.runtime.graphs import Unruly, load, random_flow, random_records
 from tests.runtime.test_flow import Even, Later, Twice
 
 Config = NodeOptions
@@ -137,3 +143,114 @@ def test_output_does_not_depend_on_batches_pauses_or_crashes(
     pieces = run_virtual(_outputs(graph, records, cuts, crash))
 
     assert whole == pieces
+
+
+FLOWS = 200
+"""Random flows of real node types, each run twice."""
+SHARES = 6
+
+type Written = dict[str, list[list[Message]]]
+"""By sink, what each start of the flow has written, in order."""
+
+
+class Play:
+    """Runs one flow over records of its sources, as a whole or disturbed at random."""
+
+    def __init__(self, graph: Graph, records: Sequence[tuple[str, Record]], random: Random | None) -> None:
+        self._graph = graph
+        self._records = records
+        self._random = random
+        every = 1000.0 if random is None else random.choice((0.05, 0.3, 2.0))
+        self._settings = FlowSettings(state_dir=Path("unused"), checkpoint_every=every)
+        self._storage = KeptStorage(graph.name, "memory", self._settings, VirtualClock(START))
+        self._written: Written = {}
+        self._flow: Flow
+        self._task: asyncio.Task[None]
+
+    async def run(self) -> Written:
+        """Return what was written when everything has come to its end."""
+        await self._start()
+        for piece in self._pieces():
+            await self._post(piece)
+            await self._disturb()
+        for source in self._flow.runner.assembly.sources.values():
+            assert isinstance(source.node, Replay)
+            source.node.end.set()
+        while not self._flow.runner.finished:
+            await asyncio.sleep(1)
+        self._flow.stop(5.0)
+        await self._task
+        self._keep_written()
+        await self._storage.discard()
+        return self._written
+
+    def _pieces(self) -> Iterable[Sequence[tuple[str, Record]]]:
+        count, random = len(self._records), self._random
+        cuts = [] if random is None else sorted(random.randint(0, count) for _ in range(random.randint(0, 6)))
+        return [self._records[a:b] for a, b in zip([0, *cuts], [*cuts, count], strict=True)]
+
+    async def _post(self, piece: Sequence[tuple[str, Record]]) -> None:
+        sources = self._flow.runner.assembly.sources
+        for name, record in piece:
+            sources[name].context.post([record])
+
+    async def _disturb(self) -> None:
+        if (random := self._random) is None:
+            return
+        await asyncio.sleep(random.choice((0.0, 0.001, 0.06, 3.0)))
+        match random.choice(("nothing", "crash", "reload")):
+            case "reload":
+                await self._flow.replace(self._graph)
+            case "crash":
+                self._task.cancel()
+                await asyncio.wait({self._task})
+                self._keep_written()
+                await self._start()
+
+    async def _start(self) -> None:
+        self._flow = Flow(self._graph, self._settings, VirtualClock(START), RecordingLog(), self._storage)
+        self._task = asyncio.create_task(self._flow.run())
+        await self._flow.runner.ready.wait()
+
+    def _keep_written(self) -> None:
+        for name, sink in self._flow.runner.assembly.sinks.items():
+            assert isinstance(sink.node, Unruly)
+            self._written.setdefault(name, []).append(sink.node.kept)
+
+
+async def _play(graph: Graph, records: Sequence[tuple[str, Record]], random: Random | None) -> Written:
+    return await Play(graph, records, random).run()
+
+
+def _check(whole: Sequence[Message], starts: Sequence[Sequence[Message]]) -> None:
+    """Check that each start has written a piece of ``whole``, in its order, and that none of it is missing."""
+    upto = 0
+    for number, kept in enumerate(starts):
+        last = number == len(starts) - 1
+        begins = [len(whole) - len(kept)] if last else range(upto, -1, -1)
+        found = [begin for begin in begins if list(whole[begin : begin + len(kept)]) == list(kept)]
+        assert found, (number, kept, whole)
+        assert found[0] <= upto
+        upto = max(upto, found[0] + len(kept))
+    assert upto == len(whole)
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_each_sink_gets_the_same_in_the_same_order_whatever_happens_meanwhile(
+    share: int, tmp_path: Path
+) -> None:
+    with registered(replay=Replay, unruly=Unruly):
+        for seed in range(share, FLOWS, SHARES):
+            random = Random(seed)
+            text = random_flow(random, source="replay", rough=False)
+            graph = load(tmp_path, text)
+            sources = [name for name, node in graph.nodes.items() if node.type.kind == "source"]
+            records = random_records(random, random.choice((3, 30, 120)), clock=START)
+            sent = [(random.choice(sources), record) for record in records]
+            try:
+                (whole, disturbed) = (run_virtual(_play(graph, sent, how)) for how in (None, random))
+                for name, (kept,) in whole.items():
+                    _check(kept, disturbed[name])
+            except BaseException as error:
+                error.add_note(f"seed {seed}, flow:\n{text}")
+                raise

@@ -348,3 +348,30 @@ async def test_flows_are_added_only_to_a_supervisor_that_runs(tmp_path: Path) ->
 
     with pytest.raises(RuntimeError, match="not running"):
         supervisor.add(graph())
+
+
+def test_a_flow_that_is_cancelled_ends_though_a_task_of_it_fails_meanwhile() -> None:
+    async def scenario() -> None:
+        flow = Flow(
+            FlowBuilder().source("a").sink("b", "a").graph(),
+            FlowSettings(Path()),
+            VirtualClock(START),
+            RecordingLog(),
+        )
+        task = asyncio.create_task(flow.run())
+        await flow.runner.ready.wait()
+
+        async def fail() -> None:
+            try:
+                await asyncio.sleep(100)
+            finally:
+                raise ValueError("no time to die")
+
+        assert flow.runner._tasks is not None
+        flow.runner._tasks.start(fail(), "fails")
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait({task})
+        assert (True, 0) == (task.cancelled(), flow.restarts)
+
+    run_virtual(scenario())
