@@ -75,9 +75,8 @@ def test_help_names_every_command(
     assert call(monkeypatch, "--help") == 0
 
     commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
-    assert ["run", "validate", "test", "graph", "nodes", "schema", "demo", "import", "dead-letters"] == [
-        line.split()[0] for line in commands
-    ]
+    names = "run validate test graph plan history nodes schema tap top dashboard demo health import dead-letters"
+    assert names.split() == [line.split()[0] for line in commands]
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
@@ -138,12 +137,12 @@ def test_settings_on_the_command_line_are_given_to_the_demo(monkeypatch: pytest.
     assert [{"http_host": "::1"}] == got
 
 
-def test_every_setting_but_the_token_is_an_option_of_run_with_its_default() -> None:
+def test_every_setting_without_a_secret_is_an_option_of_run_with_its_default() -> None:
     help = " ".join(CliRunner().invoke(main.app, ["run", "--help"], env={"COLUMNS": "200"}).stdout.split())
 
     for name, field in Settings.model_fields.items():
-        if name == "api_token":
-            assert "FLOWRUNNER_API_TOKEN" in help
+        if name in ("api_token", "catalog_url"):
+            assert f"FLOWRUNNER_{name.upper()}" in help
         else:
             assert f"--{name.replace('_', '-')} " in help
             assert str(field.description) in help

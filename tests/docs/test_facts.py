@@ -55,14 +55,14 @@ def test_the_settings_are_those_of_the_program() -> None:
     } == documented
 
 
-def test_the_token_is_the_only_secret_setting() -> None:
+def test_the_settings_with_secrets_are_only_in_the_environment() -> None:
     secret = [
         name
         for name, field in Settings.model_fields.items()
         if SecretStr in getattr(field.annotation, "__args__", ())
     ]
 
-    assert ["api_token"] == secret
+    assert ["api_token", "catalog_url"] == secret
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:

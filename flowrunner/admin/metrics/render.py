@@ -95,10 +95,11 @@ def _process(process: Process) -> Iterator[Metric]:
 
 
 def _catalog(catalog: Catalog | None) -> Iterator[Metric]:
+    if catalog is None:
+        return
     revisions = counter("catalog_revisions", "Revisions of flows, by what became of their record.", "result")
     retries = counter("catalog_retries", "Attempts at the catalog that failed and are made again.")
-    if catalog is not None:
-        revisions.add_metric(["written"], catalog.written)
-        revisions.add_metric(["dropped"], catalog.dropped)
-        retries.add_metric([], catalog.retries)
+    revisions.add_metric(["written"], catalog.written)
+    revisions.add_metric(["dropped"], catalog.dropped)
+    retries.add_metric([], catalog.retries)
     yield from (revisions, retries)

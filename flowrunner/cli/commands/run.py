@@ -99,9 +99,9 @@ def run(
 ) -> None:
     """Run flows, and load them again when their files change.
 
-    Every option with a value can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; the token
-    of the HTTP API only there, as FLOWRUNNER_API_TOKEN. Ends with 0 after SIGTERM or Ctrl-C, and with 78 when no
-    valid flow is there to start.
+    Every option with a value can also be set in the environment, as FLOWRUNNER_STATE_DIR and so on; what
+    has a secret only there: FLOWRUNNER_API_TOKEN and FLOWRUNNER_CATALOG_URL. Ends with 0 after SIGTERM or
+    Ctrl-C, and with 78 when no valid flow is there to start.
     """
     from flowrunner.cli.mode import Mode, in_kubernetes
     from flowrunner.cli.run import run
