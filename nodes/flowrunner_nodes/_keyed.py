@@ -1,14 +1,24 @@
-"""What keyed transforms share: the key of a message, and messages that wait as part of a checkpoint."""
+"""What keyed transforms share: the option `key`, the key of a message, and messages that wait in a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from pydantic import Field
 
-from flowrunner import Expression, Message, MessageError
+from flowrunner import Expression, Message, MessageError, NodeOptions
 from flowrunner_nodes._keys import Key, UnfitError, to_key
+
+
+class KeyedOptions(NodeOptions):
+    """The options of a node that keeps something for each key."""
+
+    key: Annotated[
+        Expression | None,
+        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
+    ] = None
 
 
 def keyed_by(expression: Expression | None) -> Callable[[Message], Key]:

@@ -40,15 +40,14 @@ from flowrunner import (
     NEVER,
     Context,
     Duration,
-    Expression,
     FunctionCall,
     Message,
-    NodeOptions,
     Transform,
     node_type,
 )
 from flowrunner_nodes._functions import check, resolve
 from flowrunner_nodes._intake import Intake
+from flowrunner_nodes._keyed import KeyedOptions
 from flowrunner_nodes._keyed_windows import KeyedWindows
 from flowrunner_nodes._panes import Plan
 from flowrunner_nodes._windows import Window
@@ -71,13 +70,9 @@ nodes:
 """
 
 
-class Config(NodeOptions):
+class Config(KeyedOptions):
     """Which windows, and what is computed over them."""
 
-    key: Annotated[
-        Expression | None,
-        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
-    ] = None
     window: Annotated[
         Window,
         Field(description="The kind and size of the windows.", examples=[{"type": "tumbling", "size": "1m"}]),

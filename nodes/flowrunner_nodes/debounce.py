@@ -19,15 +19,13 @@ from pydantic import Field, model_validator
 
 from flowrunner import (
     Context,
-    Expression,
     Message,
-    NodeOptions,
     PositiveDuration,
     Transform,
     node_type,
     option_error,
 )
-from flowrunner_nodes._keyed import keyed_by, packed, read_key, unpacked
+from flowrunner_nodes._keyed import KeyedOptions, keyed_by, packed, read_key, unpacked
 from flowrunner_nodes._keys import Key
 
 EXAMPLE = """\
@@ -52,13 +50,9 @@ _PIECE = 500
 """Keys in a piece of the checkpoint."""
 
 
-class Config(NodeOptions):
+class Config(KeyedOptions):
     """How long is quiet."""
 
-    key: Annotated[
-        Expression | None,
-        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
-    ] = None
     quiet: Annotated[
         PositiveDuration,
         Field(description="How long no message of the key may come.", examples=["5s"]),

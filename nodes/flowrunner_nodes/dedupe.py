@@ -15,6 +15,7 @@ values are remembered: when there are more, the oldest are forgotten early, so t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -25,13 +26,12 @@ from flowrunner import (
     Expression,
     Message,
     MessageError,
-    NodeOptions,
     PositiveDuration,
     Transform,
     node_type,
 )
 from flowrunner_nodes._fading import FadingDict
-from flowrunner_nodes._keyed import keyed_by
+from flowrunner_nodes._keyed import KeyedOptions, keyed_by
 
 EXAMPLE = """\
 version: 1
@@ -54,13 +54,9 @@ _LONG = 64
 """Bytes from which on a digest is remembered in place of the value."""
 
 
-class Config(NodeOptions):
+class Config(KeyedOptions):
     """What is a repeat."""
 
-    key: Annotated[
-        Expression | None,
-        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
-    ] = None
     of: Annotated[
         Expression,
         Field(description="What makes two messages the same, in CEL.", examples=["payload.id"]),
@@ -98,12 +94,12 @@ class Dedupe(Transform[Config]):
         """Return what makes messages the same."""
         return config.key, config.of
 
-    def snapshot(self) -> Any:
-        """Return what has passed, and when."""
+    def snapshot(self) -> Iterator[Any]:
+        """Return what has passed, and when, in pieces."""
         return self._passed.snapshot()
 
     def restore(self, state: Any) -> None:
-        """Take up what has passed."""
+        """Take up a piece of what has passed."""
         self._passed.restore(state)
 
 

@@ -35,14 +35,13 @@ from flowrunner import (
     Context,
     Expression,
     Message,
-    NodeOptions,
     PositiveDuration,
     Transform,
     node_type,
     option_error,
 )
 from flowrunner_nodes._change import Change, differs
-from flowrunner_nodes._keyed import keyed_by, packed, read_key, unpacked
+from flowrunner_nodes._keyed import KeyedOptions, keyed_by, packed, read_key, unpacked
 from flowrunner_nodes._keys import Key
 
 EXAMPLE = """\
@@ -69,13 +68,9 @@ _PIECE = 500
 """Keys in a piece of the checkpoint."""
 
 
-class Config(NodeOptions):
+class Config(KeyedOptions):
     """What is worth a report."""
 
-    key: Annotated[
-        Expression | None,
-        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
-    ] = None
     value: Annotated[
         Expression,
         Field(

@@ -30,14 +30,13 @@ from pydantic import Field
 from flowrunner import (
     EVALUATION_ERRORS,
     Context,
-    Expression,
     Message,
-    NodeOptions,
     PositiveDuration,
     Transform,
     node_type,
 )
 from flowrunner_nodes._fading import PIECE, FadingDict
+from flowrunner_nodes._keyed import KeyedOptions
 from flowrunner_nodes._keys import Key, UnfitError, to_key
 
 EXAMPLE = """\
@@ -59,13 +58,9 @@ nodes:
 """
 
 
-class Config(NodeOptions):
+class Config(KeyedOptions):
     """How much is too much."""
 
-    key: Annotated[
-        Expression | None,
-        Field(description="What to keep apart, in CEL: a string, number, bool or null.", examples=["topic"]),
-    ] = None
     every: Annotated[
         PositiveDuration,
         Field(description="The time in which one message of a key passes.", examples=["10s"]),

@@ -71,6 +71,6 @@ def test_a_restart_changes_nothing() -> None:
 def test_memory_is_bounded_and_the_oldest_are_forgotten_first() -> None:
     line = Line(Dedupe, within="1d", capacity=10).feed(*[at(second, second) for second in range(100)])
 
-    assert sum(len(part) for part in line.node.snapshot()[1:]) <= 10
+    assert sum(len(young) + len(old) for _, young, old in line.node.snapshot()) <= 10
     assert [] == line.feed(at(100, 99)).out[100:]
     assert [0] == [one.payload for one in line.feed(at(101, 0)).out[100:]]
