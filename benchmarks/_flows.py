@@ -50,6 +50,15 @@ class Feed(Source[NodeOptions]):
         await asyncio.Event().wait()
 
 
+@node_type("bench_live")
+class Live(Source[NodeOptions]):
+    """A source that is fed through its context, with what comes in now."""
+
+    async def run(self) -> None:
+        """Wait."""
+        await asyncio.Event().wait()
+
+
 @node_type("bench_away")
 class Away(Sink[NodeOptions]):
     """A sink that throws away."""
@@ -75,10 +84,13 @@ class _Entry:
         return self._cls
 
 
+_TYPES = (("bench_feed", Feed), ("bench_live", Live), ("bench_away", Away))
+
+
 def load_graph(text: str) -> Graph:
     """Return the graph of one flow file that may use the types of this module."""
     installed: dict[str, Any] = _installed(NODE_GROUP)
-    installed.update({name: _Entry(name, cls) for name, cls in (("bench_feed", Feed), ("bench_away", Away))})
+    installed.update({name: _Entry(name, cls) for name, cls in _TYPES})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flow.yaml"
         file.write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -9,13 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 import structlog
 
-from flowrunner import log
-from flowrunner.log import Repeats, Writer, configure
+from flowrunner.log import configure, writer
+from flowrunner.log.repeats import Repeats
+from flowrunner.log.writer import Writer
 
 
 class StoppedClock:
@@ -143,7 +145,7 @@ class Stuck(Output):
 def test_a_stream_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log, "QUEUE", 10)
+    monkeypatch.setattr(writer, "QUEUE", 10)
     output = Stuck()
     logger = configure(StoppedClock(), stream=output)
     before = time.monotonic()
@@ -172,26 +174,26 @@ class Broken(Output):
 
 def test_a_stream_that_fails_is_written_to_again() -> None:
     output = Broken()
-    writer = Writer(output, lambda count: f"{count} dropped")
+    broken = Writer(output, lambda count: f"{count} dropped")
     for word in ("one", "two", "three"):
-        writer.msg(word)
+        broken.msg(word)
 
     assert ["three", "2 dropped"] == output.lines(2)
-    writer.close()
+    broken.close()
 
 
 @pytest.mark.parametrize("stuck", [False, True])
 def test_closing_writes_what_is_queued_but_does_not_wait_for_ever(
     stuck: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "QUEUE", 2)
+    monkeypatch.setattr(writer, "QUEUE", 2)
     output: Any = Stuck() if stuck else Output()
-    writer = Writer(output, str)
+    queued = Writer(output, str)
     for _ in range(2 if not stuck else 10):
-        writer.msg("line")
+        queued.msg("line")
         time.sleep(0.01)
     before = time.monotonic()
-    writer.close()
+    queued.close()
 
     assert time.monotonic() - before < 2
     assert ("" if stuck else "line\nline\n") == output.getvalue()
@@ -201,12 +203,77 @@ def test_closing_writes_what_is_queued_but_does_not_wait_for_ever(
 
 def test_a_pipe_that_is_full_blocks_nobody() -> None:
     read, write = os.pipe()
-    stream: TextIO = os.fdopen(write, "w")
-    logger = configure(StoppedClock(), stream=stream)
-    before = time.monotonic()
-    for number in range(5000):
-        logger.info("event", flow=str(number), fact="x" * 100)
-    assert time.monotonic() - before < 3
-    with os.fdopen(read, "rb") as reader:
+    with os.fdopen(write, "w") as stream, os.fdopen(read, "rb") as reader:
+        logger = configure(StoppedClock(), stream=stream)
+        before = time.monotonic()
+        for number in range(5000):
+            logger.info("event", flow=str(number), fact="x" * 100)
+        assert time.monotonic() - before < 3
         events = [json.loads(reader.readline()) for _ in range(5000)]
     assert "4999" == events[-1]["flow"]
+
+
+def test_a_pipe_that_another_process_has_set_to_refuse_is_waited_for() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with os.fdopen(write, "w") as stream, os.fdopen(read, "rb") as reader:
+        logger = configure(StoppedClock(), stream=stream)
+        for number in range(2000):
+            logger.info("event", flow=str(number), fact="x" * 100)
+        events = [json.loads(reader.readline()) for _ in range(2000)]
+
+    assert [str(number) for number in range(2000)] == [event["flow"] for event in events]
+
+
+def test_the_number_of_repeats_is_told_though_nothing_follows() -> None:
+    output, clock = Output(), StoppedClock()
+    logger = configure(clock, stream=output)
+    for number in range(100):
+        logger.warning("message dead-lettered", node="a", number=number)
+    logger.warning("once", node="a")
+    clock.seconds = 1.0
+
+    events = [json.loads(line) for line in output.lines(3)]
+    assert [("message dead-lettered", 0, None), ("once", None, None), ("message dead-lettered", 99, 98)] == [
+        (event["event"], event.get("number"), event.get("repeated")) for event in events
+    ]
+
+
+def test_every_event_is_a_line_or_counted_however_many_causes_there_are() -> None:
+    clock = StoppedClock()
+    repeats, lines = Repeats(clock, causes=10), []
+    for number in range(1000):
+        with contextlib.suppress(structlog.DropEvent):
+            lines.append(repeats(None, "info", {"event": f"event {number % 20 // 2}"}))
+        if number % 100 == 0:
+            clock.seconds += 1
+            lines += repeats.overdue()
+    lines += repeats.overdue(end=True)
+
+    assert 1000 == len(lines) + sum(line.get("repeated", 0) for line in lines)
+
+
+def test_lines_that_differ_in_their_facts_only_have_one_cause() -> None:
+    output = Output()
+    configure(StoppedClock(), stream=output)
+    for number in range(50):
+        logging.getLogger("paho").warning("packet %s", number)
+    logging.getLogger("paho").warning("done")
+
+    events = [json.loads(line) for line in output.lines(2)]
+    assert ["packet 0", "done"] == [event["event"] for event in events]
+    assert not any("_cause" in event for event in events)
+
+
+def test_a_library_that_logs_what_does_not_fit_disturbs_nobody() -> None:
+    output = Output()
+    configure(StoppedClock(), stream=output)
+    logging.getLogger("paho").warning("odd %d", "thing")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("asyncio").exception("task failed")
+
+    events = [json.loads(line) for line in output.lines(2)]
+    assert "odd %d" == events[0]["event"]
+    assert "ValueError: why" in events[1]["error"]

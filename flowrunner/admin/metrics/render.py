@@ -86,8 +86,8 @@ def _process(process: Process) -> Iterator[Metric]:
     journal = gauge("journal_max_bytes", "What the journal of one flow may take on disk.")
     journal.add_metric([], process.supervisor.settings.journal_max_bytes)
     spans = counter("trace_spans", "Spans that have ended, by what became of them.", "result")
-    for result, count in ({} if process.tracing is None else process.tracing.counts).items():
-        spans.add_metric([result], count)
+    for became, count in ({} if process.tracing is None else process.tracing.counts).items():
+        spans.add_metric([became], count)
     yield from _catalog(process.catalog)
     build = gauge("build_info", "The version of flowrunner.", "version")
     build.add_metric([process.version], 1)
