@@ -25,6 +25,9 @@ _NOT_UNDERSTOOD = frozenset(
 )
 """Mistakes after which nobody can say which of the values in a file are secrets."""
 
+_NO_FILE = ("FR060", "FR062")
+"""Mistakes in what is to be loaded, and in no flow."""
+
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a flow and what became of it."""
@@ -85,7 +88,8 @@ def refusals(running: Mapping[str, Graph], loaded: Loaded, time: int) -> Iterato
             own = [found for found in errors if found.file == graph.file]
             told |= {found.file for found in own or errors}
             yield _refused(name, graph.file, own or errors, loaded, time)
-    for file in dict.fromkeys(found.file for found in errors if found.file not in told):
+    others = [found.file for found in errors if found.file not in told and found.code not in _NO_FILE]
+    for file in dict.fromkeys(others):
         name = loaded.names.get(file) or Path(file).stem
         yield _refused(name, file, [found for found in errors if found.file == file], loaded, time)
 

@@ -303,6 +303,26 @@ def test_a_literal_secret_is_a_warning_and_unreadable_in_the_text(option: str) -
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        pytest.param("${X}", True, id="a variable"),
+        pytest.param("Bearer ${X}", True, id="a scheme before it"),
+        pytest.param("${X:-}", True, id="an empty default"),
+        pytest.param("${X:-hunter2}", False, id="a default"),
+        pytest.param("hunter2${X}", False, id="a part"),
+    ],
+)
+def test_what_of_a_secret_stands_beside_a_variable_is_unreadable_in_the_text(
+    secret: str, shown: bool
+) -> None:
+    _, found, text = read(f'node:\n  secret: "{secret}"', {"X": "x"})
+
+    assert [] == found
+    assert shown == (secret in text)
+    assert "hunter2" not in text
+
+
 def test_a_literal_secret_is_hidden_when_its_options_have_other_mistakes() -> None:
     _, found, text = read("node:\n  secret: 1234567\n  count: 0")
 
