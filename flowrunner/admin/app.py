@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from flowrunner.admin import dead_letters, details, page, revisions, tap, webhooks
+from flowrunner.admin import dead_letters, details, invalid, page, revisions, tap, webhooks
 from flowrunner.admin.events import Listeners
 from flowrunner.admin.gate import Gate
 from flowrunner.admin.guard import Guard
@@ -26,6 +27,7 @@ def create_app(process: Process, token: str | None, *, local: bool) -> FastAPI:
     app = FastAPI(title="flowrunner", version=process.version, openapi_url=None, redirect_slashes=False)
     guard = Guard(token, local=local)
     app.add_middleware(Gate, guard=guard)
+    app.add_exception_handler(RequestValidationError, invalid.explain)
     listeners = Listeners(process)
 
     @app.get("/livez", response_class=PlainTextResponse)

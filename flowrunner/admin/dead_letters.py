@@ -19,16 +19,20 @@ _MOST = 1000
 """Letters that are answered or changed at once."""
 
 
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+"""A name or a time: the pattern also refuses half a surrogate pair, which no database and no answer can hold."""
+
+
 class Which(BaseModel):
     """The letters that are meant: by id, or by conditions that all hold."""
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: Annotated[list[str] | None, Field(max_length=_MOST)] = None
-    flow: str | None = None
-    node: str | None = None
-    reason: str | None = None
-    since: str | None = None
+    ids: Annotated[list[Text] | None, Field(max_length=_MOST)] = None
+    flow: Text | None = None
+    node: Text | None = None
+    reason: Text | None = None
+    since: Text | None = None
     limit: Annotated[int, Field(ge=1, le=_MOST)] = 100
 
 

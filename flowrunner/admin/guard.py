@@ -20,7 +20,7 @@ class Guard:
         self._token = token
         self._local = local
 
-    async def check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
         """Raise ``HTTPException`` (401, 403) for a request that may not pass."""
         if (refusal := self.refusal(request)) is not None:
             status, reason = refusal
@@ -70,7 +70,9 @@ def _comes_from_a_foreign_page(request: Request) -> bool:
     """Refuse what a browser sends for a page of another site: it may post forms to this machine."""
     origin = request.headers.get("origin")
     if origin is None:
-        return False
+        # An image or a script of another site has no `Origin`; a link to the page is followed by a person.
+        foreign = request.headers.get("sec-fetch-site") == "cross-site"
+        return foreign and request.headers.get("sec-fetch-mode") != "navigate"
     try:
         return not is_loopback(urlsplit(origin).hostname or "")
     except ValueError:
