@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import DATA_OPCODES, Frame
 
 from flowrunner_nodes._ha_link import Link, LinkError
+from flowrunner_nodes._http_addresses import check_address
 
 OPEN_TIMEOUT = 10.0
 """Seconds for the way to an open socket."""
@@ -119,7 +120,16 @@ class Socket(ClientConnection):
 
 
 class _Connect(connect):
-    """Follows no redirect: the token would go to wherever it leads."""
+    """Follows no redirect: the token would go to wherever it leads. Says nothing to a forbidden address."""
+
+    async def create_connection(self) -> ClientConnection:
+        connection = await super().create_connection()
+        try:
+            check_address(connection.remote_address[0])
+        except PermissionError:
+            connection.transport.abort()
+            raise
+        return connection
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc

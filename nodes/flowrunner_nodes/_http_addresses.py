@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from flowrunner import option_error
 
 _FORBIDDEN = [
     ip_network(network)
@@ -29,6 +32,19 @@ def is_forbidden(address: str) -> bool:
     except ValueError:
         return False
     return any(each in network for each in _forms(found) for network in _FORBIDDEN)
+
+
+def check_named(host: str) -> None:
+    """Refuse the host of an option that is an address which must not be reached."""
+    if is_forbidden(host):
+        help = "link-local addresses and those of cloud metadata are refused"
+        raise option_error("FR025", "`{name}` has an address that flows must not reach", help=help)
+
+
+def check_address(address: str) -> None:
+    """Raise ``PermissionError`` for an address that must not be reached."""
+    if is_forbidden(address):
+        raise PermissionError(errno.EACCES, f"{address} is an address that flows must not reach")
 
 
 def _forms(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from flowrunner import Value, option_error
-from flowrunner_nodes._http_addresses import is_forbidden
+from flowrunner_nodes._http_addresses import check_named
 from flowrunner_nodes._http_options import split_url
 from flowrunner_nodes._values import is_expression
 
@@ -85,9 +85,7 @@ def check_url(value: Value) -> Value:
     if origin is None:
         text = "`{name}` must begin with http:// or https://, name a host, and no user or password"
         raise option_error("FR025", text, help=URL_HELP)
-    if is_forbidden(origin.host):
-        help = "link-local addresses and those of cloud metadata are refused"
-        raise option_error("FR025", "`{name}` has an address that flows must not reach", help=help)
+    check_named(origin.host)
     return value
 
 

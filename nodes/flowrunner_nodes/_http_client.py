@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +9,9 @@ import aiohttp
 from yarl import URL
 
 from flowrunner import NANOSECONDS, MessageError
-from flowrunner_nodes._http_addresses import is_forbidden
 from flowrunner_nodes._http_answer import HttpAnswer
 from flowrunner_nodes._http_checks import Origin
+from flowrunner_nodes._http_connector import connector
 from flowrunner_nodes._http_exchange import Exchange
 from flowrunner_nodes._http_options import TlsOptions
 from flowrunner_nodes._http_request import Request
@@ -29,9 +26,8 @@ class HttpClient:
         self._timeout = timeout
         self._secrets = secrets
         self._now = now
-        connector = aiohttp.TCPConnector(ssl=_context(tls), socket_factory=_socket, limit=connections)
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=connector(tls, connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout / NANOSECONDS),
             auto_decompress=False,
@@ -65,22 +61,3 @@ def _url(request: Request) -> URL:
     if not same:
         raise MessageError("`url` can be read as the address of another server")
     return url
-
-
-def _context(tls: TlsOptions) -> ssl.SSLContext | bool:
-    """Return how certificates are checked; ``True`` for aiohttp's own way, which is made once a process."""
-    if tls == TlsOptions():
-        return True
-    context = ssl.create_default_context(cafile=tls.ca)
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _socket(address: Any) -> socket.socket:
-    """Return a socket for an address, at the last moment before it connects: no name can change in between."""
-    family, kind, protocol, _, (host, *_) = address
-    if is_forbidden(host):
-        raise PermissionError(errno.EACCES, f"{host} is an address that flows must not reach")
-    return socket.socket(family, kind, protocol)

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field
 
 from flowrunner import FileName, Options, Secret, option_error
+from flowrunner_nodes._http_addresses import check_named
 
 
 class TlsOptions(Options):
@@ -52,6 +53,7 @@ def url_check(*, help: str, credentials: str) -> Callable[[str], str]:
             raise option_error("FR025", "`{name}` must not contain a user or a password", help=credentials)
         if parts.query or parts.fragment:
             raise option_error("FR025", "`{name}` must end before the `?` or `#`", help=help)
+        check_named(parts.hostname)
         return url.rstrip("/")
 
     return check

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,7 +16,9 @@ from influxdb_client.service.write_service import WriteService
 from isal import igzip
 
 from flowrunner import NANOSECONDS
+from flowrunner_nodes._http_connector import connector
 from flowrunner_nodes._http_exchange import Exchange
+from flowrunner_nodes._http_options import TlsOptions
 from flowrunner_nodes._influx_answer import Answer, Target
 
 if TYPE_CHECKING:
@@ -34,9 +37,8 @@ class HttpSession:
         self._client = client(
             url=options.url,
             timeout=aiohttp.ClientTimeout(total=options.timeout / NANOSECONDS),
-            verify_ssl=not options.tls.insecure,
-            ssl_ca_cert=options.tls.ca,
             allow_redirects=False,  # the token is for this host alone
+            client_session_type=partial(_session, options.tls),
         )
         self._api = self._client.api_client
         service: Any = WriteService
@@ -90,6 +92,11 @@ class HttpSession:
             path, "POST", query_params=query, header_params=headers, body=body, _preload_content=False
         )
         return post
+
+
+def _session(tls: TlsOptions, **given: Any) -> aiohttp.ClientSession:
+    """Return the session that the client asks for, with our connector: theirs would go to any address."""
+    return aiohttp.ClientSession(**given | {"connector": connector(tls, given["connector"].limit)})
 
 
 def _authorization(options: InfluxdbOptions) -> str | None:

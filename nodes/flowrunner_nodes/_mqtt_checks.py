@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flowrunner import NANOSECONDS, Value, option_error
+from flowrunner_nodes._http_addresses import check_named
 from flowrunner_nodes._mqtt_publication import text_fault, topic_fault
 from flowrunner_nodes._mqtt_topics import filter_fault
 from flowrunner_nodes._values import is_expression
@@ -32,6 +33,7 @@ def check_url(text: str) -> str:
     extra = url.path.strip("/") or url.query or url.fragment
     if url.scheme not in PORTS or not url.hostname or extra or port == 0:
         raise not_a_broker
+    check_named(url.hostname)
     return text
 
 

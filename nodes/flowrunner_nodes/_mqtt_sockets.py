@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 
+from flowrunner_nodes._http_addresses import check_address
 from flowrunner_nodes._mqtt_settings import LinkError, TlsFiles
 
 
@@ -35,6 +36,7 @@ async def _connect(host: str, port: int) -> socket.socket:
     for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
         try:
+            check_address(address[0])
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.sock_connect(sock, address)
