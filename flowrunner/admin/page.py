@@ -11,7 +11,7 @@ from flowrunner.admin.process import Process
 from flowrunner.graph.draw import STYLE, draw_svg
 from flowrunner.runtime.supervisor import Flow
 
-_SCRIPTS = ("page.js", "picture.js", "panel.js", "format.js")
+_SCRIPTS = ("page.js", "picture.js", "panel.js", "why.js", "format.js")
 ASSETS = {"page.css": "text/css; charset=utf-8", **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from flowrunner.admin.process import Process
 from flowrunner.admin.seats import Seat, Seats
 from flowrunner.admin.shown import Shower
+from flowrunner.admin.why import Watch
 from flowrunner.errors import MessageError
 from flowrunner.expression import Expression
 from flowrunner.graph.build import ERRORS
@@ -47,6 +49,9 @@ def router(process: Process) -> APIRouter:
         node: Annotated[str, Query(description="`FLOW.NODE`, or `FLOW.NODE.PORT`.")],
         where: Annotated[str | None, Query(description="A condition in CEL.")] = None,
         sample: Annotated[int, Query(ge=1, le=1_000_000, description="Every how many messages.")] = 1,
+        why: Annotated[
+            bool, Query(description="Send whole ways of messages instead, from their sources.")
+        ] = False,
     ) -> Response:
         """Send the messages that leave a node or reach a sink: server-sent events, or JSON lines if accepted."""
         if seats.full():
@@ -54,7 +59,9 @@ def router(process: Process) -> APIRouter:
         place = find_place(process, node)
         condition = None if where is None else read_condition(where)
         lines = NDJSON in request.headers.get("accept", "")
-        listening = Listening(process, place, condition, sample)
+        listening = (
+            Following(process, place, condition) if why else Listening(process, place, condition, sample)
+        )
         return StreamingResponse(
             encode(listening.events(), seats, seats.take(), lines=lines),
             media_type=NDJSON if lines else EVENTS,
@@ -118,22 +125,26 @@ def read_condition(text: str) -> Expression:
         ) from None
 
 
-class Listening:
-    """One listener at one place, for as long as it reads."""
+class Stream:
+    """What is sent to one reader, for as long as it reads."""
 
-    def __init__(self, process: Process, place: Place, condition: Expression | None, sample: int) -> None:
+    def __init__(self, process: Process, place: Place) -> None:
         self._process = process
         self._place = place
-        self._condition = condition
-        self._sampler = Sampler(place.port, sample)
-        self._shower = Shower(place.flow.graph)
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Listen as long as the stream is read."""
+        raise NotImplementedError
+
+    def _gathered(self) -> Iterator[Event]:
+        """Return what has come since the last time."""
+        raise NotImplementedError
 
     async def events(self) -> AsyncGenerator[Event | None]:
         """Return what passes until the reader leaves, the node is gone or the process ends; ``None`` is a sign of life."""
-        tap = self._place.flow.storage.taps.at(self._place.node)
-        tap.add(self._sampler)
         quiet = 0.0
-        try:
+        with self._open():
             yield self._about()
             while (end := self._ended()) is None:
                 await asyncio.sleep(PERIOD)
@@ -145,8 +156,6 @@ class Listening:
                     quiet = 0.0
                     yield None
             yield end
-        finally:
-            tap.remove(self._sampler)
 
     def _about(self) -> Event:
         place = self._place
@@ -162,6 +171,25 @@ class Listening:
         if place.node not in place.flow.graph.nodes:
             return {"kind": "end", "reason": f"node `{place.node}` was removed"}
         return None
+
+
+class Listening(Stream):
+    """The messages that pass a place."""
+
+    def __init__(self, process: Process, place: Place, condition: Expression | None, sample: int) -> None:
+        super().__init__(process, place)
+        self._condition = condition
+        self._sampler = Sampler(place.port, sample)
+        self._shower = Shower(place.flow.graph)
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        tap = self._place.flow.storage.taps.at(self._place.node)
+        tap.add(self._sampler)
+        try:
+            yield
+        finally:
+            tap.remove(self._sampler)
 
     def _gathered(self) -> Iterator[Event]:
         """Return what has come since the last time: some messages, and how many others there were."""
@@ -189,6 +217,25 @@ class Listening:
 
     def _message(self, port: str, message: Message) -> Event:
         return {"kind": "message", "node": self._place.node, "port": port, **self._shower.message(message)}
+
+
+class Following(Stream):
+    """The ways of messages that come by a place, from their sources to their ends."""
+
+    def __init__(self, process: Process, place: Place, condition: Expression | None) -> None:
+        super().__init__(process, place)
+        self._watch = Watch(place.flow, place.node, condition)
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        self._watch.begin()
+        try:
+            yield
+        finally:
+            self._watch.end()
+
+    def _gathered(self) -> Iterator[Event]:
+        return self._watch.told()
 
 
 async def encode(

@@ -19,6 +19,7 @@ class Wanted(msgspec.Struct, frozen=True):
     where: str | None = None
     sample: int = 1
     limit: int | None = None
+    why: bool = False
     format: Literal["pretty", "json"] = "pretty"
 
 
@@ -36,6 +37,8 @@ def _listen(api: Api, wanted: Wanted) -> int:
     parameters = {"node": wanted.node, "sample": str(wanted.sample)}
     if wanted.where is not None:
         parameters["where"] = wanted.where
+    if wanted.why:
+        parameters["why"] = "true"
     printer, shown = Printer(), 0
     for event in api.lines("/api/v1/tap", parameters):
         if event["kind"] == "end":
@@ -48,7 +51,8 @@ def _listen(api: Api, wanted: Wanted) -> int:
             counted = "a message" if event["count"] == 1 else f"{event['count']} messages"
             _note(f"--where failed for {counted}: {event['reason']}")
         else:
-            sys.stdout.write(_json(event) if wanted.format == "json" else printer.text(event))
+            show = _json if wanted.format == "json" else printer.path if wanted.why else printer.text
+            sys.stdout.write(show(event))
             sys.stdout.flush()
             shown += 1
             if shown == wanted.limit:

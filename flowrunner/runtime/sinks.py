@@ -17,7 +17,6 @@ from flowrunner.runtime.books import left_out
 from flowrunner.runtime.channel import END, Marker
 from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.stage import Ends, Outlet
-from flowrunner.runtime.taps import IN
 
 _LOOK = 0.01
 LAST = 5
@@ -185,8 +184,7 @@ class SinkTask:
         counters = self.outlet.context.counters
         counters.received += len(messages)
         counters.held += len(messages)
-        if messages and self.outlet.tap.listeners:
-            self.outlet.tap.tell(IN, messages)
+        self.outlet.tap.arrived(self.outlet.context.node, messages)
         return messages
 
     async def _write(self, batch: list[Message]) -> None:
@@ -245,6 +243,7 @@ class SinkTask:
         self._ended([message for message in batch if id(message) not in kept] if kept else batch)
         accepted = [message for message in self._without_failed(batch) if id(message) not in kept]
         self.last.extend(accepted[-LAST:])
+        self.outlet.tap.ended(context, accepted, dropped)
         return accepted
 
     def _ended(self, messages: Sequence[Message]) -> None:

@@ -19,6 +19,7 @@ from flowrunner.message import Message
 from flowrunner.node import Transform
 from flowrunner.runtime.careful import take_carefully
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
+from flowrunner.runtime.follow import Follower
 from flowrunner.runtime.state import PATIENCE_NS
 from flowrunner.runtime.taps import Tap
 from flowrunner.tracing.flow import FlowTraces
@@ -70,7 +71,7 @@ class Outlet:
     ) -> None:
         self.context = context
         self.wires = wires
-        self.tap = tap or Tap()
+        self.tap = tap or Tap(Follower())
         self.traces: FlowTraces | None = None
         """What follows messages, when traces are exported."""
         self._on_failure = on_failure
@@ -165,8 +166,8 @@ class Step:
         """Give the node a part, fire its timers up to a clock, send on what comes; return that and whether all fired."""
         counters = self.counters
         try:
-            out = self.node.on_batch(part) if part else []
-            finished = upto is None or self.node.advance(upto, out, SLICE)
+            out = self._give(part) if part else []
+            finished = upto is None or self._fire(upto, out)
         except Exception as error:
             raise NodeCrashError(self.outlet.context.node, error, part) from error
         counters.received += len(part)
@@ -174,6 +175,17 @@ class Step:
         counters.batches += 1
         self.outlet.settle(out)
         return out, finished
+
+    def _give(self, part: list[Message]) -> list[Message]:
+        follower = self.outlet.tap.follower
+        return follower.give(self, part) if follower.followed else self.node.on_batch(part)
+
+    def _fire(self, upto: int, out: list[Message]) -> bool:
+        before = len(out)
+        finished = self.node.advance(upto, out, SLICE)
+        if self.outlet.tap.follower.followed:
+            self.outlet.tap.follower.released(self, out[before:])
+        return finished
 
     def run_traced(self, part: list[Message], upto: int | None, traces: FlowTraces) -> bool:
         """Run, and follow what is followed; return whether all timers have fired."""

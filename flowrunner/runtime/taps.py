@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from flowrunner.context import Context
 from flowrunner.message import Message
+from flowrunner.runtime.follow import Follower
 
 IN = "in"
 """Where a sink takes messages in, beside the names of output ports."""
@@ -27,15 +29,34 @@ class Listener(Protocol):
 class Tap:
     """The place at one node where listeners look; goes on over reloads and restarts of the flow."""
 
-    __slots__ = ("listeners",)
+    __slots__ = ("follower", "listeners")
 
-    def __init__(self) -> None:
+    def __init__(self, follower: Follower) -> None:
         self.listeners: tuple[Listener, ...] = ()
+        self.follower = follower
 
     def tell(self, port: str, messages: Sequence[Message]) -> None:
         """Show messages to the listeners. Called only when there are some."""
         for listener in self.listeners:
             listener.hear(port, messages)
+
+    def arrived(self, node: str, messages: Sequence[Message]) -> None:
+        """Show messages that a sink has taken in."""
+        if self.listeners and messages:
+            self.tell(IN, messages)
+        if self.follower.followed:
+            for message in messages:
+                self.follower.ended(node, message, "arrived", final=False)
+
+    def ended(self, context: Context, accepted: Sequence[Message], dropped: int) -> None:
+        """Write down what became of followed messages at a sink that has ended a batch; ``dropped`` it left out."""
+        if not self.follower.followed:
+            return
+        reason = f"{dropped} of its batch were left out by the sink" if dropped else None
+        for message in accepted:
+            self.follower.ended(context.node, message, "written", reason)
+        for message, why in context.failures:
+            self.follower.ended(context.node, message, "failed", why)
 
     def add(self, listener: Listener) -> None:
         """Let a listener look from now on."""
@@ -50,11 +71,12 @@ class Taps:
     """The taps of a flow, by node."""
 
     def __init__(self) -> None:
+        self.follower = Follower()
         self._taps: dict[str, Tap] = {}
 
     def at(self, node: str) -> Tap:
         """Return the tap of a node, the same one in every version of the flow."""
-        return self._taps.setdefault(node, Tap())
+        return self._taps.setdefault(node, Tap(self.follower))
 
 
 class Sampler:

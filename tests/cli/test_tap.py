@@ -198,3 +198,55 @@ def test_a_long_payload_stands_below_its_line() -> None:
     event = {"time": "now", "node": "a", "port": "out", "topic": "t", "payload": {"x": "y" * 120}}
 
     assert "now a.out t\n  {\n    " in show_message.Printer().text(event)
+
+
+def test_why_tells_the_way_of_a_message(tmp_path: Path) -> None:
+    with server(tmp_path) as url:
+        done = call("tap", "house.a", "--why", "--where", "payload % 4 == 0", "--limit", "1", "--url", url)
+
+        assert 0 == done.exit_code
+        assert "  n " in done.stdout
+        assert "written" in done.stdout
+        assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("station", "expected"),
+    [
+        pytest.param({"outcome": "filtered"}, "filtered it out", id="filtered"),
+        pytest.param({"outcome": "held", "until": "12:00"}, "holds it until 12:00", id="held"),
+        pytest.param({"outcome": "failed", "reason": "no field"}, "failed: no field", id="failed"),
+        pytest.param(
+            {"outcome": "passed", "after": [{"port": "late", "wired": False}]},
+            "passed it on → late (not wired: it ends here)",
+            id="unwired",
+        ),
+    ],
+)
+def test_what_a_node_did_is_told_in_words(station: dict[str, Any], expected: str) -> None:
+    empty: dict[str, Any] = {"until": None, "reason": None, "after": []}
+
+    assert expected == show_message.outcome({**empty, **station})
+
+
+def test_a_way_has_values_and_changes() -> None:
+    sent = {"port": "out", "wired": True, "changes": [{"field": "payload.n", "before": 1, "after": None}]}
+    told = {"option": "where", "expression": "payload.n > 0", "value": True, "operands": {"payload.n": 1}}
+    failed = {"option": "key", "expression": "topic", "error": "no", "operands": {"topic": "t"}}
+    first = {"node": "a", "topic": "t", "seq": 3, "payload": 1}
+    station = {
+        "node": "n", "type": "map", "outcome": "changed", "until": None, "reason": None,
+        "after": [sent], "expressions": [told, failed],
+    }  # fmt: skip
+    text = show_message.Printer().path({"done": False, "stations": [first, station]})
+
+    assert [
+        "a t #3  1",
+        "  n map: changed it → out",
+        "      where: payload.n > 0  is true",
+        "        payload.n = 1",
+        "      key: topic  is no",
+        "      payload.n: 1 → null",
+        "  …",
+        "",
+    ] == text.splitlines()

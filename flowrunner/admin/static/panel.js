@@ -1,5 +1,6 @@
 // The panel beside the picture: what a node is and does, and the messages that pass it or a wire.
-import { count, draw, make, rate, sum } from "./format.js";
+import { count, draw, make, rate } from "./format.js";
+import { way } from "./why.js";
 
 const KEPT = 30;
 
@@ -22,9 +23,13 @@ export class Panel {
     this.numbers = make("div", "numbers");
     this.messages = make("ol", "messages");
     this.note = make("p", "note", "waiting for the next message");
+    this.why = make("button", "", "Why?");
+    this.why.title = "Follow messages from their sources: what each node makes of them";
+    this.why.setAttribute("aria-pressed", "false");
+    this.why.addEventListener("click", () => this.turn());
+    const heading = make("div", "heading", make("h3", "", what.port ? "Messages on this wire" : "Messages"), this.why);
     this.element.replaceChildren(
-      make("header", "", make("h2", "", title), close), this.about, this.numbers,
-      make("h3", "", what.port ? "Messages on this wire" : "Messages"), this.note, this.messages,
+      make("header", "", make("h2", "", title), close), this.about, this.numbers, heading, this.note, this.messages,
     );
     this.element.hidden = false;
     this.element.focus({ preventScroll: true });
@@ -39,15 +44,24 @@ export class Panel {
     this.from.focus({ preventScroll: true });
   }
 
+  // Between the messages themselves and the ways that they take.
+  turn() {
+    const why = this.why.getAttribute("aria-pressed") === "false";
+    this.why.setAttribute("aria-pressed", String(why));
+    this.messages.replaceChildren();
+    this.stop();
+    this.listen(why);
+  }
+
   stop() {
     this.events?.close();
     this.events = null;
   }
 
-  listen() {
+  listen(why = false) {
     const { flow, node, port } = this.what;
     this.missed = 0;
-    this.events = new EventSource(`api/v1/tap?node=${[flow, node, port].filter(Boolean).join(".")}`);
+    this.events = new EventSource(`api/v1/tap?node=${[flow, node, port].filter(Boolean).join(".")}${why ? "&why=true" : ""}`);
     this.events.onmessage = (event) => this.hear(JSON.parse(event.data));
     this.events.onerror = () => { this.note.textContent = "no answer, trying again"; };
   }
@@ -59,6 +73,11 @@ export class Panel {
       this.stop();
       this.note.textContent = event.reason;
       return;
+    }
+    if (event.kind === "path") {
+      const earlier = [...this.messages.children].find((item) => item.dataset.path === String(event.path));
+      if (earlier) earlier.replaceWith(way(event));
+      else this.messages.prepend(way(event));
     }
     if (event.kind === "message") this.messages.prepend(message(event, !this.what.port));
     while (this.messages.children.length > KEPT) this.messages.lastChild.remove();

@@ -44,6 +44,13 @@ def tap(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", show_default=False, help="End after N messages.")
     ] = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why",
+            help="Follow sampled messages from their sources: what each node made of them, and why.",
+        ),
+    ] = False,
     format: Annotated[Literal["pretty", "json"], typer.Option(help="How to print.")] = "pretty",
     url: Url = None,
     token: Token = None,
@@ -55,7 +62,7 @@ def tap(
     """
     from flowrunner.cli import tap as work
 
-    wanted = work.Wanted(node, where=where, sample=sample, limit=limit, format=format)
+    wanted = work.Wanted(node, where=where, sample=sample, limit=limit, why=why, format=format)
     raise typer.Exit(work.tap(wanted, url=url, token=token))
 
 
