@@ -53,10 +53,10 @@ class Catalog:
 
     def record(self, revision: Revision) -> None:
         """Keep a revision for the database; never waits and never fails."""
-        if self._closed:
-            self.dropped += 1
-            return
         with self._lock:
+            if self._closed:
+                self.dropped += 1
+                return
             self._waiting.append(revision)
             self._bytes += _size(revision)
             given_up = self._make_room()

@@ -16,6 +16,7 @@ from flowrunner.catalog import catalog as module
 from flowrunner.catalog.address import Address, address
 from flowrunner.catalog.catalog import Catalog, Unavailable
 from flowrunner.catalog.store import Store
+from flowrunner.graph.revision import Revision
 from flowrunner.runtime.backoff import Backoff
 from tests.catalog.databases import ERROR, empty, revision
 from tests.nodes.harness import RecordingLog
@@ -34,8 +35,12 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(where: Address, log: RecordingLog | None = None) -> AsyncIterator[Catalog]:
+async def running(
+    where: Address, log: RecordingLog | None = None, *recorded: Revision
+) -> AsyncIterator[Catalog]:
     catalog = Catalog(where, "house", log or RecordingLog())
+    for one in recorded:
+        catalog.record(one)
     task = asyncio.create_task(catalog.run())
     await asyncio.sleep(0)
     try:
@@ -233,8 +238,7 @@ async def test_without_a_catalog_that_it_can_use_the_process_goes_on(
     else:
         where = address("postgresql://h/d", tmp_path)
         monkeypatch.setitem(__import__("sys").modules, "asyncpg", None)
-    async with running(where, log) as catalog:
-        catalog.record(revision(1))
+    async with running(where, log, revision(1)) as catalog:
         await until(lambda: catalog.error)
         await until(lambda: catalog.dropped == 1)
         catalog.record(revision(2))
@@ -253,7 +257,7 @@ async def test_a_thread_that_cannot_be_started_is_no_end_of_the_process(
     def fails(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(module.ThreadPoolExecutor, "submit", fails)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", fails)
     catalog = Catalog(address(None, tmp_path), "house", RecordingLog())
     await catalog.run()
 

@@ -369,6 +369,7 @@ def test_a_damaged_repository_is_no_traceback(repository: Path) -> None:
     name = done.stdout.strip()
     (repository / ".git" / "objects" / name[:2] / name[2:]).unlink()
 
-    result = Result("HEAD:flows", "flows")
+    tree, file = Result("HEAD:flows", "flows"), Result("HEAD:flows/climate.yaml", "flows")
 
-    assert (2, True) == (result.code, "lacks `climate.yaml`" in result.err)
+    assert (2, True) == (tree.code, "lacks `climate.yaml`" in tree.err)
+    assert (2, True) == (file.code, file.err.startswith("error: git cat-file: "))

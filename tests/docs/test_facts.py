@@ -192,7 +192,7 @@ def test_the_folders_and_modules_of_the_architecture_exist() -> None:
     first = [(unquoted(row[0]), file) for row in folders for file in re.findall(r"`([\w.]+\.py)`", row[-1])]
     modules = {module for row in folders for module in re.findall(r"`(\w+)`", row[0])}
 
-    assert 12 == len(first)
+    assert 14 == len(first)
     assert [] == [pair for pair in first if not (ROOT.joinpath(*pair)).exists()]
     assert set() == modules - {path.stem for path in (ROOT / "flowrunner" / "runtime").glob("*.py")}
 
