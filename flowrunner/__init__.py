@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowrunner.clock import NEVER, Clock, SystemClock
-    from flowrunner.context import Connection, ConnectionContext, Context, Logger, SourceContext, Status
+    from flowrunner.context import (
+        Connection,
+        ConnectionContext,
+        Context,
+        Finding,
+        Logger,
+        SourceContext,
+        Status,
+    )
     from flowrunner.counters import Counters
     from flowrunner.errors import FlowrunnerError, JournalFull, MessageError, NodeFailed, RetryLater
     from flowrunner.expression import EVALUATION_ERRORS, Expression, FunctionCall, Value
@@ -43,6 +51,7 @@ __all__ = [
     "Duration",
     "Expression",
     "FileName",
+    "Finding",
     "FlowrunnerError",
     "FunctionCall",
     "JournalFull",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
 
 from flowrunner.clock import Clock
 from flowrunner.counters import Counters
@@ -44,6 +46,17 @@ class Tracing(Protocol):
         """Return where a message stands that a sink is writing; ``None`` for one that is not followed."""
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """What a check has found about one thing, in words for a person; must not contain a secret."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    """What was looked at, in a word or two: ``login``, ``bucket home``."""
+    text: str
+    help: str | None = None
+    """What to do about it."""
+
+
 class Connection[C: Options]:
     """What several nodes of one flow share to reach a server: a client, its session and its health.
 
@@ -56,6 +69,14 @@ class Connection[C: Options]:
 
     async def run(self) -> None:
         """Keep the connection up until cancelled; return at once when there is nothing to keep up."""
+
+    async def check(self, users: Sequence[Options]) -> Iterable[Finding]:
+        """Look whether the server is there and lets us do what the nodes with these options want; change nothing.
+
+        Called instead of ``run``, for `flowrunner doctor` and `validate --connect`; may be cancelled at any time.
+        """
+        del users
+        return ()
 
     def forget(self, node: str) -> None:
         """Let go of what is kept for a node: a reload has removed it, and the connection goes on."""

@@ -37,6 +37,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(watching.tap)
 app.command()(watching.top)
 app.command()(operating.dashboard)
+app.command()(operating.doctor)
 app.command()(run.demo)
 app.command()(run.health)
 

@@ -20,14 +20,19 @@ EX_CONFIG = 78
 
 
 def validate(
-    paths: Sequence[Path], *, format: Format = "text", strict: bool = False, env: bool = False
+    paths: Sequence[Path],
+    *,
+    format: Format = "text",
+    strict: bool = False,
+    env: bool = False,
+    connect: bool = False,
 ) -> int:
     """Print the diagnostics of the flow files at ``paths`` and return the exit code.
 
     0 when all are valid, 78 when there are errors (with ``strict``: or warnings), 2 when a path does not exist.
-    ``env`` requires the variables and secrets that the flows name.
+    ``env`` requires the variables and secrets that the flows name, and ``connect`` that their servers are there too.
     """
-    loaded = load_flows(paths, environment=os.environ, strict_environment=env)
+    loaded = load_flows(paths, environment=os.environ, strict_environment=env or connect)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(_render(loaded, format).encode(encoding, "backslashreplace").decode(encoding))
     if any(found.code == "FR060" for found in loaded.diagnostics):
@@ -35,7 +40,17 @@ def validate(
     wrong = (
         loaded.diagnostics if strict else [found for found in loaded.diagnostics if found.severity == "error"]
     )
-    return EX_CONFIG if wrong else 0
+    return EX_CONFIG if wrong or (connect and not _connects(loaded)) else 0
+
+
+def _connects(loaded: Loaded) -> bool:
+    """Say on standard error what the servers answer, and return whether all is well."""
+    from flowrunner.cli.doctor import connected, show
+    from flowrunner.settings import Settings
+
+    found = connected(loaded, Settings().instance)
+    show(found, to=sys.stderr)
+    return all(finding.level != "error" for _, finding in found)
 
 
 def _render(loaded: Loaded, format: Format) -> str:

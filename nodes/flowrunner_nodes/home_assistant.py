@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from flowrunner import (
     Connection,
     ConnectionContext,
+    Finding,
     Options,
     Secret,
     Size,
@@ -95,6 +97,16 @@ class HomeAssistantConnection(Connection[HomeAssistantOptions]):
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
         await self._hub.run()
+
+    async def check(self, users: Sequence[Options]) -> Iterable[Finding]:
+        """Look at the version and the clock, and whether the token is taken."""
+        from flowrunner_nodes._ha_check import check_home_assistant
+
+        del users
+        config = self.config
+        return await check_home_assistant(
+            config.url, config.token.get_secret_value(), self.context.clock, config.tls
+        )
 
     async def session(self) -> Session:
         """Return the session, waiting until there is one; it is a new one after each reconnect."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from flowrunner import (
     Connection,
     ConnectionContext,
+    Finding,
     Options,
     PositiveDuration,
     Secret,
@@ -97,6 +98,22 @@ class InfluxdbConnection(Connection[InfluxdbOptions]):
         try:
             await self._reach()
             await asyncio.get_running_loop().create_future()
+        finally:
+            await self.close()
+
+    async def check(self, users: Sequence[Options]) -> Iterable[Finding]:
+        """Look at the version, the clock, and whether each bucket may be written to."""
+        from flowrunner_nodes._influx_check import check_influxdb
+
+        buckets = dict.fromkeys(str(getattr(user, "bucket", "")) for user in users)
+        try:
+            return await check_influxdb(
+                self.config.url,
+                self.context.clock,
+                self.config.tls,
+                [bucket for bucket in buckets if bucket],
+                lambda bucket, lines: self.post(Target(bucket, "ns"), lines),
+            )
         finally:
             await self.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from flowrunner import (
     Connection,
     ConnectionContext,
     Duration,
-    FileName,
+    Finding,
     Options,
     PositiveDuration,
     Secret,
@@ -30,37 +31,12 @@ from flowrunner_nodes._mqtt_checks import (
     check_packet,
     check_url,
 )
+from flowrunner_nodes._mqtt_tls import TlsOptions
 
 if TYPE_CHECKING:
     from flowrunner_nodes._mqtt_inbox import Inbox
     from flowrunner_nodes._mqtt_publishing import Outgoing
     from flowrunner_nodes._mqtt_settings import Settings
-
-
-class TlsOptions(Options):
-    """How the broker's certificate is checked, and our own."""
-
-    ca: Annotated[
-        FileName | None,
-        Field(description="File of the CA certificates to trust, PEM.", examples=["/etc/flowrunner/ca.crt"]),
-    ] = None
-    cert: Annotated[
-        FileName | None,
-        Field(description="File of our own certificate, PEM.", examples=["/etc/flowrunner/client.crt"]),
-    ] = None
-    key: Annotated[
-        FileName | None,
-        Field(description="File of its private key, PEM.", examples=["/etc/flowrunner/client.key"]),
-    ] = None
-    insecure: Annotated[bool, Field(description="Trust any certificate: for tests only.")] = False
-
-    @model_validator(mode="after")
-    def _has_certificate_for_key(self) -> Self:
-        if self.key is not None and self.cert is None:
-            raise option_error(
-                "FR025", "`key` needs `cert`", help="give the certificate that belongs to the key"
-            )
-        return self
 
 
 class MqttOptions(Options):
@@ -165,6 +141,13 @@ class MqttConnection(Connection[MqttOptions]):
                 return await self._hub.outgoing()
         except TimeoutError:
             return None
+
+    async def check(self, users: Sequence[Options]) -> Iterable[Finding]:
+        """Look whether the broker takes the login, and the subscriptions of the nodes."""
+        from flowrunner_nodes._mqtt_check import check_mqtt
+
+        topics = dict.fromkeys(topic for user in users for topic in getattr(user, "topics", ()))
+        return await check_mqtt(_settings(self.config, self.context), list(topics))
 
     def forget(self, node: str) -> None:
         """Unsubscribe at once from what a node wanted that a reload has removed."""

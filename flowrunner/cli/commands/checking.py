@@ -20,14 +20,17 @@ def validate(
     env: Annotated[
         bool, typer.Option("--env", help="Require the variables and secrets that flows name.")
     ] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Connect to their servers, too; implies --env.")
+    ] = False,
 ) -> None:
-    """Show every mistake in every file, offline.
+    """Show every mistake in every file, offline unless told to connect.
 
     Ends with 0 when all flows are valid, 78 when one is not.
     """
     from flowrunner.cli.validate import validate
 
-    raise typer.Exit(validate(paths, format=format, strict=strict, env=env))
+    raise typer.Exit(validate(paths, format=format, strict=strict, env=env, connect=connect))
 
 
 def run_tests(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from flowrunner.cli.commands.parameters import given
+
 
 def dashboard(
     wanted: Annotated[
@@ -45,3 +47,28 @@ def dashboard(
     if isinstance(limits, int):
         raise typer.Exit(limits)
     raise typer.Exit(dashboard(wanted, out=out, language=query, limits=limits, check=check))
+
+
+def doctor(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", show_default=False, help="Flow files, or directories of them."),
+    ] = None,
+    *,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", show_default=False, help="The state directory of `run`. [default: .flowrunner]"
+        ),
+    ] = None,
+    format: Annotated[Literal["text", "json"], typer.Option(help="How to print.")] = "text",
+) -> None:
+    """Check the machine, the state directory, flows and the servers that they need.
+
+    Writes nothing anywhere but an empty file in the state directory, and never shows a secret. Ends with 1 when
+    something is wrong.
+    """
+    from flowrunner.cli.doctor import doctor
+
+    given_here = given({"state_dir": state_dir})
+    raise typer.Exit(doctor(paths or [], given_here, format=format))

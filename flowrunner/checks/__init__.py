@@ -1,0 +1,1 @@
+"""What `flowrunner doctor` looks at: the machine, the state directory, flows and their connections."""
