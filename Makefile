@@ -4,7 +4,7 @@ SHELL := bash
 .PHONY: help demo test lint format generate lock bench faults soak clean
 
 BIN := .venv/bin
-SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh deploy/compose/*.sh)
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ lint: ## Check style, types, layers, generated files, scripts and distributions.
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/check-jsonschema --check-metaschema charts/flowrunner/values.schema.json
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/check_dist.py
 
 format: ## Format the code and repair what ruff can.

@@ -17,5 +17,5 @@ print(create_command("install").parse_args([])[0].index_url)')/
 export POETRY_PYPI_MIRROR_URL POETRY_VIRTUALENVS_CREATE=false
 
 "$poetry" lock
-"$poetry" export --quiet --extras demo --with build --output requirements/main.txt
-"$poetry" export --quiet --extras demo --with build,dev --output requirements/dev.txt
+"$poetry" export --quiet --all-extras --with build --output requirements/main.txt
+"$poetry" export --quiet --all-extras --with build,dev --output requirements/dev.txt

@@ -16,6 +16,7 @@ from helm_python.errors import HelmError
 from flowrunner.graph.load import load_flows
 from flowrunner.settings import Settings
 from tests.deploy.chart import CHART, NAME, ROOT, VALUE_SETS, Object, Rendered, overlaid, render, values
+from tests.docs.pages import blocks
 
 SETS = pytest.mark.parametrize("name", [path.name.removesuffix("-values.yaml") for path in VALUE_SETS])
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
@@ -385,3 +386,15 @@ def test_the_flows_in_the_value_sets_are_valid(tmp_path: Path) -> None:
         for each in load_flows([folder]).diagnostics
     ]
     assert [] == [each for each in found if each.severity == "error"]
+
+
+def test_the_values_on_the_page_fit() -> None:
+    shown = [
+        yaml.safe_load(block.text)
+        for block in blocks(ROOT / "docs" / "deploy-kubernetes.md", "yaml")
+        if "values" in block.words
+    ]
+
+    assert 3 == len(shown)
+    for each in shown:
+        assert overlaid("minimal", **each).kinds() >= {"StatefulSet", "Service", "NetworkPolicy"}
