@@ -75,7 +75,7 @@ def test_help_names_every_command(
     assert call(monkeypatch, "--help") == 0
 
     commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
-    names = "run validate test graph plan history nodes schema tap top dashboard demo health import dead-letters"
+    names = "run validate test graph plan history nodes schema tap top dashboard doctor demo health import dead-letters"
     assert names.split() == [line.split()[0] for line in commands]
 
 
