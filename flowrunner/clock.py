@@ -36,8 +36,9 @@ class SystemClock:
 class FlowClock:
     """The clock that stamps arrivals: follows the wall clock forward, never goes back.
 
-    When the wall clock steps back, this one goes on at the pace of the monotonic clock, so throttles and
-    delays keep their meaning; when the wall clock overtakes it, it follows at once.
+    When the wall clock steps back, this one goes on at half the pace of time until the wall clock has come to it:
+    throttles and delays go on, and messages that carry the time of their arrival do not stay late for good. When the
+    wall clock overtakes it, it follows at once.
     """
 
     def __init__(self, clock: Clock, start: int = 0) -> None:
@@ -50,7 +51,7 @@ class FlowClock:
         monotonic = self._clock.monotonic()
         elapsed = int((monotonic - self._last_monotonic) * NANOSECONDS)
         self._last_monotonic = monotonic
-        self._last = max(self._clock.now(), self._last + max(elapsed, 0))
+        self._last = max(self._clock.now(), self._last + (max(elapsed, 0) + 1) // 2)
         return self._last
 
     def at_least(self, clock: int) -> None:
