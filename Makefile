@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate lock bench faults soak clean
+.PHONY: help demo test lint format generate lock bench faults soak audit fuzz clean
 
 BIN := .venv/bin
 SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh deploy/compose/*.sh)
@@ -35,6 +35,7 @@ lint: ## Check style, types, layers, generated files, scripts and distributions.
 	$(BIN)/check-jsonschema --check-metaschema charts/flowrunner/values.schema.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/check_dist.py
+	$(BIN)/python scripts/check_licences.py
 
 format: ## Format the code and repair what ruff can.
 	@scripts/bootstrap.sh dev
@@ -62,6 +63,18 @@ soak: ## Disturb a whole installation at random for MINUTES (60), in the order o
 	@scripts/bootstrap.sh dev
 	@scripts/install_servers.sh
 	$(BIN)/python -m reliability.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+audit: ## Look up known vulnerabilities of what is pinned (in CI, or with AUDIT=1), and check licences.
+	@scripts/bootstrap.sh dev
+	$(BIN)/python scripts/check_licences.py
+	scripts/audit.sh
+
+fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); what is found is in .cache/fuzz.
+	@scripts/bootstrap.sh dev
+	for target in $(or $(TARGET),yaml expression mqtt payload line http); do \
+		$(BIN)/python -m fuzz "$$target" $(or $(SECONDS),60); \
+	done
+	$(BIN)/python -m fuzz.api $(or $(SECONDS),60)
 
 clean: ## Remove what was built or cached, and .venv.
 	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
