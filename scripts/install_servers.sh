@@ -7,6 +7,7 @@ declare -A package_of=(
   [mosquitto]=mosquitto
   [mosquitto_pub]=mosquitto-clients
   [influxd]=influxdb
+  [chromium]=chromium
   [victoria-metrics]=victoria-metrics
   [promtool]=prometheus
 )
