@@ -24,7 +24,7 @@ def health(host: str, port: int, *, ready: bool, seconds: float) -> int:
             answer = asked.getresponse()
             body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        return _ill(f"nobody answers on {host}, port {port}: {error or type(error).__name__}")
+        return _ill(f"nobody answers on {host}, port {port}: {str(error) or type(error).__name__}")
     if answer.status == 200:
         return 0
     return _ill(f"{path} answers {answer.status}{_reasons(body)}")
