@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from flowrunner.context import Logger
 
+RESULTS = ("exported", "queue_full", "failed")
+"""What may become of a span."""
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _LIBRARIES = ("opentelemetry", "urllib3", "requests")
 
@@ -29,7 +31,7 @@ class ExportQueue[S]:
     """Spans that have ended and are not exported yet."""
 
     def __init__(self, log: Logger, *, capacity: int = 2048, batch: int = 512, delay: float = 5.0) -> None:
-        self.counts: Counter[str] = Counter(exported=0, queue_full=0, failed=0)
+        self.counts: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         """Spans, by what became of them."""
         self._log = log
         self._capacity = capacity

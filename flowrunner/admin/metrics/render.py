@@ -15,6 +15,7 @@ from flowrunner.admin.metrics.nodes import Channels, Connections, Gaps, Nodes, O
 from flowrunner.admin.process import Process
 from flowrunner.catalog.catalog import Catalog
 from flowrunner.errors import FlowrunnerError
+from flowrunner.tracing.export import RESULTS
 
 GROUPS: dict[str, type[Group]] = {
     "nodes": Nodes,
@@ -86,8 +87,8 @@ def _process(process: Process) -> Iterator[Metric]:
     journal = gauge("journal_max_bytes", "What the journal of one flow may take on disk.")
     journal.add_metric([], process.supervisor.settings.journal_max_bytes)
     spans = counter("trace_spans", "Spans that have ended, by what became of them.", "result")
-    for became, count in ({} if process.tracing is None else process.tracing.counts).items():
-        spans.add_metric([became], count)
+    for became in RESULTS:
+        spans.add_metric([became], 0 if process.tracing is None else process.tracing.counts[became])
     yield from _catalog(process.catalog)
     build = gauge("build_info", "The version of flowrunner.", "version")
     build.add_metric([process.version], 1)
