@@ -170,6 +170,7 @@ def test_every_variable_that_a_query_names_is_one_of_the_dashboard(
 
 
 @pytest.mark.server
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("store", STORES)
 async def test_a_real_influxdb_answers_every_query_with_what_the_flow_wrote(
     store: str, tmp_path: Path
