@@ -23,7 +23,7 @@ from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.tracing.tracing import Tracing, start_tracing
 
-TURNS = 40
+TURNS = 24
 SECONDS = 0.5
 """One turn: with and without tracing take turns, so that both see the same machine."""
 SIZES = (1, 50)
@@ -82,7 +82,7 @@ async def loads(tracing: Tracing, size: int) -> dict[bool, list[float]]:
     The journal is in memory: one on disk would only make the share of tracing smaller.
     """
     graph, clock = load_graph(FLOW), SystemClock()
-    settings = FlowSettings(state_dir=Path("unused"), tracing=tracing)
+    settings = FlowSettings(state_dir=Path("unused"), checkpoint_every=0.2, tracing=tracing)
     storage = Storage(graph.name, graph.delivery, settings, clock)
     await storage.open()
     runner = FlowRunner(graph, storage, settings, clock, Quiet())
