@@ -11,7 +11,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flowrunner.cli.commands import checking, dead_letters, importing, operating, planning, reference, run, watching
+from flowrunner.cli.commands import (
+    checking,
+    dead_letters,
+    importing,
+    operating,
+    planning,
+    reference,
+    run,
+    watching,
+)
 from flowrunner.cli.exits import EX_SOFTWARE, complain
 from flowrunner.errors import FlowrunnerError
 
