@@ -163,7 +163,12 @@ class Transform[C: NodeOptions](Node[C]):
                 context.fail(message, str(error))
             except Exception as error:
                 results = []
-                context.log.error("node failed on a message", node=context.node, error=traceback.format_exc())
+                context.log.error(
+                    "node failed on a message",
+                    flow=context.flow,
+                    node=context.node,
+                    error=traceback.format_exc(),
+                )
                 context.fail(message, f"{type(error).__name__} in node type: {error}")
             out += results
             ends = counters.held - held + len(context.failures) - failed + context.sent - sent

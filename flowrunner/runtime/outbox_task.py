@@ -100,7 +100,9 @@ class OutboxTask(SinkTask):
         """Count messages that cannot be read any more."""
         self._drop(OUTBOX_DAMAGED, count)
         context = self.outlet.context
-        context.log.error("messages in the outbox cannot be read", node=context.node, count=count)
+        context.log.error(
+            "messages in the outbox cannot be read", flow=context.flow, node=context.node, count=count
+        )
 
     async def _open_outbox(self) -> Recovery:
         """Open the outbox, as soon as the disk lets it be opened."""
