@@ -37,7 +37,6 @@ module "flowrunner" {
 
   image          = var.image
   git            = { repository = var.flows_repository }
-  shards         = 2
   state_gb       = 20
   storage_class  = module.platform.storage_class
   mqtt_password  = module.platform.mqtt_passwords["flowrunner"]

@@ -15,7 +15,7 @@ variable "image" {
 }
 
 variable "flows_repository" {
-  description = "Git repository with the flows, https://…"
+  description = "Address of the git repository with the flows, over https."
   type        = string
 }
 
