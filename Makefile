@@ -4,7 +4,7 @@ SHELL := bash
 .PHONY: help demo test lint format generate lock bench faults soak audit fuzz clean
 
 BIN := .venv/bin
-SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh deploy/compose/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard scripts/*.sh deploy/compose/*.sh .github/actions/*/*.sh)
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ lint: ## Check style, types, layers, generated files, scripts and distributions.
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/actionlint
+	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/check-jsonschema --check-metaschema charts/flowrunner/values.schema.json
 	$(BIN)/hadolint Dockerfile
