@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, SecretStr, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -162,3 +162,14 @@ class Options(BaseModel):
         hide_input_in_errors=True,
         arbitrary_types_allowed=True,
     )
+
+    _variables_at: dict[tuple[str | int, ...], str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def variables_at(self) -> Mapping[tuple[str | int, ...], str]:
+        """Paths in the options at which variables stand, and how: people see that, not what they stand for."""
+        return self._variables_at
+
+    def note_variables(self, written: Mapping[tuple[str | int, ...], str]) -> None:
+        """Keep where variables stand."""
+        self._variables_at.update(written)

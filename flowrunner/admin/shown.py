@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from flowrunner.expression import Expression, FunctionCall, Value
 from flowrunner.graph.build import Graph
 from flowrunner.message import Json, Message
-from flowrunner.options import format_duration, format_size
+from flowrunner.options import Options, format_duration, format_size
 from flowrunner.runtime.letter_facts import when
 from flowrunner.runtime.secrecy import Secrecy
 
@@ -89,7 +89,23 @@ class Shower:
 
 def options(config: BaseModel, shower: Shower) -> dict[str, Json]:
     """Return the options of a node that were set, as they may stand in a file, secrets masked."""
-    return {name: shower.value(value) for name, value in _written(config).items()}
+    shown = {name: shower.value(value) for name, value in _written(config).items()}
+    if isinstance(config, Options):
+        names = {field.alias or name: name for name, field in type(config).model_fields.items()}
+        for (option, *at), text in config.variables_at.items():
+            name = names[str(option)]
+            shown[name] = _with(shown[name], at, text)
+    return shown
+
+
+def _with(value: Json, at: list[Any], text: str) -> Json:
+    """Return a value with what stands in the file for what a variable gave; that alone where it is not found."""
+    match value, at:
+        case dict(), [str(name), *below] if name in value:
+            return value | {name: _with(value[name], below, text)}
+        case list(), [int(index), *below] if index < len(value):
+            return [*value[:index], _with(value[index], below, text), *value[index + 1 :]]
+    return text
 
 
 def _written(config: BaseModel) -> dict[str, Any]:

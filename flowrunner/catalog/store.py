@@ -44,6 +44,7 @@ class Store:
         """Bring the schema up to date; raises :class:`SchemaTooNewError` when it is newer than this program."""
         if self._address.file is not None:
             self._address.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._address.file.touch(mode=0o600)  # what SQLite makes beside it has the same permissions
         async with asyncio.timeout(_SECONDS), self._engine.begin() as connection:
             await connection.run_sync(schema.bring_up_to_date)
 

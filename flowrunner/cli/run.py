@@ -252,7 +252,7 @@ def _tidy_memory() -> None:
 def _lock(state_dir: Path) -> TextIO:
     """Take the state directory for this process; raises ``OSError`` when another one has it."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = (state_dir / "lock").open("a")
+    lock = open(state_dir / "lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115  # held by the caller
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

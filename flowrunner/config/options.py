@@ -22,7 +22,7 @@ from flowrunner.config.tree import Path
 from flowrunner.config.variables import Environment, Variable, VariableError, split_variables
 from flowrunner.diagnostics import Severity
 from flowrunner.message import Json
-from flowrunner.options import named_files
+from flowrunner.options import Options, named_files
 
 UNSET = "unset"
 """The key in a definition under which a text with a variable stands that is not set."""
@@ -89,7 +89,7 @@ class OptionReader:
         while True:
             filled = _fill(values, (), {at: use.values[use.chosen] for at, use in uses.items()})
             try:
-                return model.model_validate(filled)
+                checked = model.model_validate(filled)
             except ValidationError as refused:
                 errors = refused.errors(include_url=False)
             except Exception as error:
@@ -97,6 +97,10 @@ class OptionReader:
                 message = f"{owner} has a mistake of its own: {type(error).__name__}"
                 self._report.add("FR011", self._places.key(path), message, help=help)
                 return None
+            else:
+                if isinstance(checked, Options):
+                    checked.note_variables({at: use.written for at, use in uses.items()})
+                return checked
             located = [locate(error["loc"], path, self._places) for error in errors]
             touched = [use for at, use in uses.items() if any(_touches(place, at) for place in located)]
             again = [use for use in touched if use.chosen + 1 < len(use.values)]
