@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks._flows import Quiet
 from flowrunner import NANOSECONDS, Context, Message, SystemClock, Transform
+from flowrunner.runtime.checkpoints.state import Chunks, dump_state, load_state
+from flowrunner.runtime.checkpoints.store import Checkpoint, DiskStore
 from flowrunner.runtime.stage import Outlet, Stage, Step
-from flowrunner.runtime.state import Chunks, dump_state, load_state
-from flowrunner.runtime.store import Checkpoint, DiskStore
 from flowrunner_nodes.aggregate import Aggregate
 from flowrunner_nodes.throttle import Throttle
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from flowrunner import JournalFull, Record, SystemClock
 from flowrunner.graph.load import load_flows
-from flowrunner.runtime.dead_letters import DeadLetter
-from flowrunner.runtime.entry import Entry
 from flowrunner.runtime.flow import FlowRunner
-from flowrunner.runtime.letter_table import Selection
+from flowrunner.runtime.journal.entry import Entry
+from flowrunner.runtime.letters.letter import DeadLetter
+from flowrunner.runtime.letters.table import Selection
 from flowrunner.runtime.storage import FlowSettings, Storage
 from reliability.oracle import Account, Point, judge
 from reliability.plant import WINDOWS, Plant

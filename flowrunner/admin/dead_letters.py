@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowrunner.admin.process import Process
 from flowrunner.errors import FlowrunnerError, JournalFull
-from flowrunner.runtime.letter_facts import facts, letter_id, parse_id, parse_since
-from flowrunner.runtime.letter_table import Kept, Selection
+from flowrunner.runtime.letters.facts import facts, letter_id, parse_id, parse_since
+from flowrunner.runtime.letters.table import Kept, Selection
 from flowrunner.runtime.supervisor import Flow
 
 _MOST = 1000

@@ -13,7 +13,7 @@ from flowrunner.admin.seats import Seat, Seats
 from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS, Message
 from flowrunner.runtime.channel import Channel
-from flowrunner.runtime.reload import Reload
+from flowrunner.runtime.reload.reloader import Reload
 from flowrunner.runtime.supervisor import Flow
 
 PERIOD = 1.0

@@ -7,7 +7,7 @@ from flowrunner.catalog.catalog import Catalog
 from flowrunner.clock import Clock
 from flowrunner.context import ConnectionContext, Context
 from flowrunner.diagnostics import Diagnostic
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.tracing.tracing import Tracing
 

@@ -13,7 +13,7 @@ from flowrunner.expression import Expression, FunctionCall, Value
 from flowrunner.graph.build import Graph
 from flowrunner.message import Json, Message
 from flowrunner.options import Options, format_duration, format_size
-from flowrunner.runtime.letter_facts import when
+from flowrunner.runtime.letters.facts import when
 from flowrunner.runtime.secrecy import Secrecy
 
 LONGEST_TEXT = 400

@@ -11,7 +11,7 @@ from flowrunner.expression.operands import operands
 from flowrunner.graph.build import Graph
 from flowrunner.message import Json, Message
 from flowrunner.runtime.follow import Path, Station
-from flowrunner.runtime.letter_facts import when
+from flowrunner.runtime.letters.facts import when
 from flowrunner.runtime.supervisor import Flow
 
 LIVE = 24

@@ -19,7 +19,7 @@ from flowrunner.catalog.tables import SCHEMA, RevisionRow
 from flowrunner.errors import FlowrunnerError
 from flowrunner.graph.revision import Revision
 from flowrunner.runtime.database import is_damage, set_aside
-from flowrunner.runtime.letter_facts import when
+from flowrunner.runtime.letters.facts import when
 
 KEPT = 1000
 """Revisions that are kept of each flow of an instance."""

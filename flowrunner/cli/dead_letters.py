@@ -14,9 +14,9 @@ import msgspec
 from flowrunner.cli.exits import complain
 from flowrunner.clock import SystemClock
 from flowrunner.errors import FlowrunnerError
-from flowrunner.runtime.letter_facts import facts, letter_id, parse_id, parse_since, when
-from flowrunner.runtime.letter_file import LetterFile, letter_files
-from flowrunner.runtime.letter_table import Kept, Selection
+from flowrunner.runtime.letters.facts import facts, letter_id, parse_id, parse_since, when
+from flowrunner.runtime.letters.file import LetterFile, letter_files
+from flowrunner.runtime.letters.table import Kept, Selection
 
 _ALL = 2**62
 _LOOK = 0.2

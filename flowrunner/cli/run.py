@@ -31,8 +31,8 @@ from flowrunner.context import Logger
 from flowrunner.diagnostics import render_text
 from flowrunner.graph.load import Loaded
 from flowrunner.message import NANOSECONDS
-from flowrunner.runtime.letter_table import Caps
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.letters.table import Caps
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.settings import Settings

@@ -16,10 +16,10 @@ from flowrunner.message import Message
 from flowrunner.node import BufferOptions, Sink, Source, Transform
 from flowrunner.runtime.channel import Channel, Marker
 from flowrunner.runtime.compile import ChannelPlan, Plan, compile_graph
-from flowrunner.runtime.dead_letters import REPLAYED
 from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.journal import Journal
-from flowrunner.runtime.outbox_task import OutboxTask
+from flowrunner.runtime.letters.letter import REPLAYED
+from flowrunner.runtime.outbox.task import OutboxTask
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.sources import JournalContext, SourceTask
 from flowrunner.runtime.stage import Ends, OnFailure, Outlet, Stage, Step, Target

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowrunner.message import Message
-from flowrunner.runtime.books import dump_counters, load_counters
-from flowrunner.runtime.state import Chunks, Pace, dump_state, load_state
+from flowrunner.runtime.checkpoints.books import dump_counters, load_counters
+from flowrunner.runtime.checkpoints.state import Chunks, Pace, dump_state, load_state
 
 if TYPE_CHECKING:
     from flowrunner.runtime.stage import Step

@@ -17,17 +17,17 @@ from flowrunner.message import Message
 from flowrunner.metrics import Histogram
 from flowrunner.runtime.assemble import Assembly, Callbacks, Former, StageTask
 from flowrunner.runtime.channel import Marker
-from flowrunner.runtime.checkpoint import Checkpointer
-from flowrunner.runtime.dead_letters import REPLAYED, DeadLetter
+from flowrunner.runtime.checkpoints.checkpoint import Checkpointer
+from flowrunner.runtime.checkpoints.restore import keep_refused, restore, tell_damage
 from flowrunner.runtime.journal import Entry
 from flowrunner.runtime.ledger import Ledger, ledger
+from flowrunner.runtime.letters.letter import REPLAYED, DeadLetter
+from flowrunner.runtime.letters.replays import Replays
 from flowrunner.runtime.pump import Pump
-from flowrunner.runtime.replays import Replays
-from flowrunner.runtime.restore import keep_refused, restore, tell_damage
+from flowrunner.runtime.reload.swap import CrashedError, Swap
 from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.storage import FlowSettings, Storage
-from flowrunner.runtime.swap import CrashedError, Swap
 from flowrunner.runtime.tasks import Tasks
 
 

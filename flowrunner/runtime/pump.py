@@ -14,8 +14,8 @@ from flowrunner.context import Context
 from flowrunner.errors import MessageError
 from flowrunner.message import NANOSECONDS, NO_META, Message
 from flowrunner.runtime.channel import Marker
-from flowrunner.runtime.dead_letters import REPLAYED, Undecoded
 from flowrunner.runtime.journal import Entry, Journal
+from flowrunner.runtime.letters.letter import REPLAYED, Undecoded
 from flowrunner.runtime.sources import DISK_PAUSE, SourceTask
 from flowrunner.runtime.stage import SLICE, Ends, Outlet, Stage
 

@@ -13,8 +13,8 @@ from flowrunner.errors import NodeFailed, RetryLater
 from flowrunner.message import Message
 from flowrunner.node import Limits, Sink
 from flowrunner.runtime.backoff import Backoff
-from flowrunner.runtime.books import left_out
 from flowrunner.runtime.channel import END, Marker
+from flowrunner.runtime.checkpoints.books import left_out
 from flowrunner.runtime.inbox import Inbox
 from flowrunner.runtime.stage import Ends, Outlet
 

@@ -13,8 +13,8 @@ from flowrunner.errors import JournalFull, NodeFailed
 from flowrunner.message import Record
 from flowrunner.node import Source
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
-from flowrunner.runtime.entry import TooLargeError
 from flowrunner.runtime.journal import Journal
+from flowrunner.runtime.journal.entry import TooLargeError
 from flowrunner.tracing.flow import FlowTraces
 
 PART = 8192

@@ -19,8 +19,8 @@ from flowrunner.message import Message
 from flowrunner.node import Transform
 from flowrunner.runtime.careful import take_carefully
 from flowrunner.runtime.channel import Batch, Channel, Marker, merge
+from flowrunner.runtime.checkpoints.state import PATIENCE_NS
 from flowrunner.runtime.follow import Follower
-from flowrunner.runtime.state import PATIENCE_NS
 from flowrunner.runtime.taps import Tap
 from flowrunner.tracing.flow import FlowTraces
 

@@ -9,9 +9,9 @@ import msgspec
 
 from flowrunner.clock import Clock, FlowClock
 from flowrunner.context import Logger
+from flowrunner.runtime.checkpoints.store import DEFAULT_CAPS, DiskStore, MemoryStore, Store
 from flowrunner.runtime.journal import DiskJournal, Journal, MemoryJournal
-from flowrunner.runtime.letter_table import Caps
-from flowrunner.runtime.store import DEFAULT_CAPS, DiskStore, MemoryStore, Store
+from flowrunner.runtime.letters.table import Caps
 from flowrunner.runtime.taps import Taps
 from flowrunner.tracing.tracing import Tracing
 

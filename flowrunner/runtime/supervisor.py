@@ -13,9 +13,9 @@ from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import diff
 from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
 from flowrunner.runtime.flow import FlowRunner, FlowStoppedError, Swapped
+from flowrunner.runtime.reload.swap import CrashedError
 from flowrunner.runtime.stage import AHEAD, NodeCrashError
 from flowrunner.runtime.storage import FlowSettings, Storage
-from flowrunner.runtime.swap import CrashedError
 
 _PAUSE = 20.0
 """Seconds between two starts of a flow at the most: it is back soon when what ailed it, such as a disk, has passed."""

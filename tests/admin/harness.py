@@ -18,7 +18,7 @@ from flowrunner.context import Connection
 from flowrunner.graph.build import Graph, GraphConnection
 from flowrunner.options import Options
 from flowrunner.registry import ConnectionType
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from tests.nodes.harness import RecordingLog

@@ -19,10 +19,12 @@ from flowrunner import NANOSECONDS, Message
 from flowrunner.cli.main import app
 from flowrunner.clock import SystemClock
 from flowrunner.errors import FlowrunnerError
-from flowrunner.runtime import database, letter_file, letter_table
-from flowrunner.runtime.dead_letters import DeadLetter, Undecoded
-from flowrunner.runtime.letter_facts import parse_since, when
-from flowrunner.runtime.store import DiskStore
+from flowrunner.runtime import database
+from flowrunner.runtime.checkpoints.store import DiskStore
+from flowrunner.runtime.letters import file as letter_file
+from flowrunner.runtime.letters import table as letter_table
+from flowrunner.runtime.letters.facts import parse_since, when
+from flowrunner.runtime.letters.letter import DeadLetter, Undecoded
 
 NOW = SystemClock().now()
 

@@ -20,7 +20,13 @@ from tests.nodes.harness import START, JournalInMemory, RecordingLog, SetClock
 
 NAMES = node_type_names()
 MINUTE = 60 * 1_000_000_000
-SETTINGS = {"PASSWORD": "x", "MQTT_PASSWORD": "x", "INFLUX_TOKEN": "x", "HA_TOKEN": "x", "DOORBELL_TOKEN": "x"}
+SETTINGS = {
+    "PASSWORD": "x",
+    "MQTT_PASSWORD": "x",
+    "INFLUX_TOKEN": "x",
+    "HA_TOKEN": "x",
+    "DOORBELL_TOKEN": "x",
+}
 
 
 @cache

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from flowrunner import Message, MessageError, Sink, Source, Transform
-from flowrunner.runtime.books import dump_counters, load_counters
+from flowrunner.runtime.checkpoints.books import dump_counters, load_counters
 from tests.contract.subjects import MINUTE, NAMES, corpus, create, needs_server, node_type, of_kind, subject
 from tests.nodes.harness import take_up
 

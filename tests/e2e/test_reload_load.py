@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowrunner import SystemClock
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from tests.nodes.harness import RecordingLog

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from flowrunner.graph.load import load_flows
 from flowrunner.graph.revision import Revision
 from flowrunner.graph.rollout import FlowPlan, roll_out
-from flowrunner.runtime.reload import Reloader
-from flowrunner.runtime.state import Chunks, dump_state
+from flowrunner.runtime.checkpoints.state import Chunks, dump_state
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Flow, Supervisor
 from flowrunner.testing import VirtualClock, run_virtual

@@ -22,7 +22,7 @@ from flowrunner import (
     Transform,
 )
 from flowrunner.node import Node
-from flowrunner.runtime.state import dump_state, load_state
+from flowrunner.runtime.checkpoints.state import dump_state, load_state
 
 START = 1_772_359_200 * NANOSECONDS
 """2026-03-01T10:00:00Z."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from flowrunner import ConnectionContext, JournalFull, Record, SourceContext, SystemClock
+from flowrunner_nodes._mqtt_inbox import Inbox
 from flowrunner_nodes._mqtt_reading import ReadLoop
 from flowrunner_nodes.mqtt import MqttConnection, MqttOptions
 from flowrunner_nodes.mqtt_in import Config, MqttIn
@@ -135,6 +136,13 @@ class Flow:
 
     def balanced(self) -> bool:
         return all(journal.counters.balance() == 0 for journal in self.journals.values() if not journal.held)
+
+
+def inbox_of(flow: Flow, node: str) -> Inbox:
+    """Return where the messages of a node wait that is attached to its connection."""
+    inbox = flow.nodes[node]._inbox
+    assert inbox is not None
+    return inbox
 
 
 async def run_node(node: MqttIn) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from flowrunner_nodes import _mqtt_client, _mqtt_hub, _mqtt_subscribing
 from flowrunner_nodes._mqtt_settings import LinkError
-from tests.nodes.mqtt_harness import Flow, running, until
+from tests.nodes.mqtt_harness import Flow, inbox_of, running, until
 from tests.servers.mosquitto import Certificates, Mosquitto, free_port
 from tests.servers.mqtt_peer import (
     CONNACK,
@@ -84,7 +84,7 @@ async def test_an_acknowledgement_never_reaches_another_connection() -> None:
         peer.last.cut()
         await until(lambda: len(peer.connections) == 2 and flow.up())
         peer.last.send(message(peer, "a", b"2", mid=7))
-        await until(lambda: len(flow.nodes["a"]._inbox) == 2)
+        await until(lambda: len(inbox_of(flow, "a")) == 2)
         flow["a"].commit()
         await until(lambda: flow["a"].saved and flow["a"].held)
         await asyncio.sleep(0.05)

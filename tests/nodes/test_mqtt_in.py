@@ -11,7 +11,7 @@ import pytest
 
 from flowrunner import MessageError, Record
 from flowrunner_nodes import _mqtt_hub, _mqtt_inbox, _mqtt_subscribing
-from tests.nodes.mqtt_harness import run_node, running, until
+from tests.nodes.mqtt_harness import inbox_of, run_node, running, until
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.mqtt_peer import publish
 
@@ -248,7 +248,7 @@ async def test_a_flood_on_a_slow_journal_stays_bounded(
     count = 20_000 if qos == 0 else 3000
     async with running(options(broker, protocol=protocol), {"a": {"topics": ["t"], "qos": qos}}) as flow:
         flow["a"].delay = 0.02
-        inbox = flow.nodes["a"]._inbox
+        inbox = inbox_of(flow, "a")
         highest = 0
 
         def arrived() -> bool:
@@ -302,7 +302,7 @@ async def test_a_long_pause_drops_qos_0_counted_and_keeps_the_connection(
         await until(lambda: flow["a"].counters.dropped.get("buffer_full"))
         await asyncio.sleep(2.5)
         flow["a"].full = False
-        await until(lambda: flow["a"].saved and not len(flow.nodes["a"]._inbox))
+        await until(lambda: flow["a"].saved and not len(inbox_of(flow, "a")))
         await publish(broker.port, [("t", b"2000")], qos=0)
         await until(lambda: 2000 in flow["a"].payloads)
 

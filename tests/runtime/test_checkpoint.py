@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flowrunner import JournalFull, NodeOptions, Record, node_type
-from flowrunner.runtime import state
-from flowrunner.runtime.checkpoint import EARLY_FLUSH, MOST_UNSAVED
+from flowrunner.runtime.checkpoints import state
+from flowrunner.runtime.checkpoints.checkpoint import EARLY_FLUSH, MOST_UNSAVED
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.testing import VirtualClock, run_virtual

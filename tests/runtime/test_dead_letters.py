@@ -28,13 +28,13 @@ from flowrunner import (
 )
 from flowrunner.graph.build import GraphConnection
 from flowrunner.registry import ConnectionType
-from flowrunner.runtime import letter_table
-from flowrunner.runtime.dead_letters import REPLAYED, DeadLetter, encode, pack
+from flowrunner.runtime.checkpoints.store import Checkpoint, DiskStore, MemoryStore
 from flowrunner.runtime.flow import FlowRunner
-from flowrunner.runtime.letter_table import Caps, Kept, Selection
+from flowrunner.runtime.letters import table as letter_table
+from flowrunner.runtime.letters.letter import REPLAYED, DeadLetter, encode, pack
+from flowrunner.runtime.letters.table import Caps, Kept, Selection
 from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.storage import FlowSettings, Storage
-from flowrunner.runtime.store import Checkpoint, DiskStore, MemoryStore
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog, SetClock
 from tests.runtime.flows import START, FlowBuilder, Running, record, running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowrunner import Record
 from flowrunner.clock import FlowClock
-from flowrunner.runtime.entry import Stamper
+from flowrunner.runtime.journal.entry import Stamper
 from flowrunner.testing import VirtualClock
 from tests.runtime.flows import START
 

@@ -14,8 +14,8 @@ import pytest
 
 from flowrunner import NANOSECONDS, JournalFull, Record
 from flowrunner.clock import FlowClock
-from flowrunner.runtime import entry as entry_module
 from flowrunner.runtime.journal import DiskJournal, Entry, Journal, MemoryJournal
+from flowrunner.runtime.journal import entry as entry_module
 
 START = 1_772_359_200 * NANOSECONDS
 DAY = 86_400 * NANOSECONDS
@@ -288,8 +288,8 @@ class TestDisk:
     async def test_a_reader_far_behind_reads_the_disk_in_pieces(
         self, disk: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("flowrunner.runtime.lookup._TAIL_BYTES", 2_000)
-        monkeypatch.setattr("flowrunner.runtime.lookup._READ_BYTES", 100)
+        monkeypatch.setattr("flowrunner.runtime.journal.lookup._TAIL_BYTES", 2_000)
+        monkeypatch.setattr("flowrunner.runtime.journal.lookup._READ_BYTES", 100)
         journal = disk()
         await journal.open()
         expected = [f"{number:04d}" for number in range(400)]
@@ -366,7 +366,7 @@ class TestDisk:
         self, disk: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A disk that is full is not emptied by a release."""
-        monkeypatch.setattr("flowrunner.runtime.disk._RETRY_SECONDS", 0.01)
+        monkeypatch.setattr("flowrunner.runtime.journal.disk._RETRY_SECONDS", 0.01)
         journal = disk()
         await journal.open()
         await asyncio.wait_for(journal.room(), 5)

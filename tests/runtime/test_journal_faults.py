@@ -21,8 +21,8 @@ import pytest
 from flowrunner import JournalFull, Record, SystemClock
 from flowrunner.clock import FlowClock
 from flowrunner.runtime import database
-from flowrunner.runtime import segment as segment_module
 from flowrunner.runtime.journal import DiskJournal, Entry
+from flowrunner.runtime.journal import segment as segment_module
 
 
 def make(folder: Path, **options: float) -> DiskJournal:
@@ -241,7 +241,7 @@ class TestDiskErrors:
     async def test_close_does_not_wait_for_a_disk_that_hangs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("flowrunner.runtime.disk._CLOSE_SECONDS", 0.05)
+        monkeypatch.setattr("flowrunner.runtime.journal.disk._CLOSE_SECONDS", 0.05)
         monkeypatch.setattr(segment_module.Segment, "insert", lambda *_: time.sleep(0.3))
         journal = make(tmp_path)
         await journal.open()

@@ -12,9 +12,9 @@ import pytest
 
 from flowrunner import JournalFull, Record, SystemClock
 from flowrunner.clock import FlowClock
-from flowrunner.runtime import segment as segment_module
 from flowrunner.runtime import sources as sources_module
 from flowrunner.runtime.journal import DiskJournal, MemoryJournal
+from flowrunner.runtime.journal import segment as segment_module
 from flowrunner.runtime.sources import JournalContext
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.testing import VirtualClock, run_virtual
@@ -104,7 +104,7 @@ async def test_a_failed_commit_is_tried_again_by_the_journal_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A webhook that was refused may never come again: the journal must find out alone that the disk is back."""
-    monkeypatch.setattr("flowrunner.runtime.disk._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("flowrunner.runtime.journal.disk._RETRY_SECONDS", 0.02)
     journal = on_disk(tmp_path, 2**30)
     await journal.open()
     await journal.append("a", [Record(b"1")], 1)
@@ -144,7 +144,7 @@ def test_a_journal_that_cannot_be_read_is_waited_for_and_the_flow_goes_on(
         def refuse(*_: object) -> None:
             raise failed
 
-        monkeypatch.setattr("flowrunner.runtime.lookup._TAIL_BYTES", 0)
+        monkeypatch.setattr("flowrunner.runtime.journal.lookup._TAIL_BYTES", 0)
         async with running(graph, storage=storage) as flow:
             with monkeypatch.context() as patch:
                 patch.setattr(segment_module.Segment, "read", refuse)

@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from flowrunner import NANOSECONDS, JournalFull, Record
 from flowrunner.clock import FlowClock
 from flowrunner.runtime import database
-from flowrunner.runtime import segment as segment_module
 from flowrunner.runtime.journal import DiskJournal, Entry
+from flowrunner.runtime.journal import segment as segment_module
 
 START = 1_772_359_200 * NANOSECONDS
 SIZES = st.lists(st.integers(0, 400), min_size=1, max_size=40)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flowrunner import Context, Message, NodeOptions, RetryLater, Transform, node_type
 from flowrunner.graph.build import Graph
 from flowrunner.runtime.flow import FlowRunner
-from flowrunner.runtime.outbox_task import OutboxTask
+from flowrunner.runtime.outbox.task import OutboxTask
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.testing import VirtualClock, run_virtual

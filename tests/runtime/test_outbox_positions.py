@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.runtime.outbox_positions import Positions
+from flowrunner.runtime.outbox.positions import Positions
 
 STEPS = st.lists(
     st.one_of(

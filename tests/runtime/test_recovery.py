@@ -10,9 +10,9 @@ import pytest
 
 from flowrunner import NANOSECONDS, Message, NodeOptions, Transform, node_type
 from flowrunner.runtime import careful
+from flowrunner.runtime.checkpoints.store import DiskStore
 from flowrunner.runtime.flow import FlowRunner
 from flowrunner.runtime.storage import FlowSettings, Storage
-from flowrunner.runtime.store import DiskStore
 from flowrunner.runtime.supervisor import Flow
 from flowrunner.testing import VirtualClock, run_virtual
 from tests.nodes.harness import RecordingLog

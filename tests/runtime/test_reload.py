@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.runtime.storage import FlowSettings
 from flowrunner.runtime.supervisor import Supervisor
 from flowrunner.testing import VirtualClock, run_virtual
@@ -399,7 +399,7 @@ async def test_a_hundred_swaps_end_in_the_last_content(
     inotify: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not inotify:
-        monkeypatch.setattr("flowrunner.runtime.detect.awatch", _no_inotify)
+        monkeypatch.setattr("flowrunner.runtime.reload.detect.awatch", _no_inotify)
     files = Files(tmp_path)
     swap(files.folder, 0, one=flow("one", "0"), two=flow("two", "0"))
     supervising = asyncio.create_task(files.supervisor.run(files.reloader.start().graphs))

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 
 from flowrunner.graph.revision import Revision
-from flowrunner.runtime.reload import Reloader
+from flowrunner.runtime.reload.reloader import Reloader
 from flowrunner.testing import run_virtual
 from tests.runtime.flows import Feed, Keep, registered
 from tests.runtime.test_flow import Later, Twice
 from tests.runtime.test_reload import Files, flow
 from tests.runtime.test_supervisor import Fragile
 
-SHARED = (
-    "version: 1\nconnections:\n  broker: {{ type: mqtt, url: 'mqtt://127.0.0.1:1', {option}: secret-of-a-broker }}\n"
-)
+SHARED = "version: 1\nconnections:\n  broker: {{ type: mqtt, url: 'mqtt://127.0.0.1:1', {option}: secret-of-a-broker }}\n"
 USER = """\
 version: 1
 flow: one

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from flowrunner import Context, NodeOptions, SystemClock, Transform
-from flowrunner.runtime import state
-from flowrunner.runtime.state import converted, dump_state, load_state
+from flowrunner.runtime.checkpoints import state
+from flowrunner.runtime.checkpoints.state import converted, dump_state, load_state
 from tests.nodes.harness import RecordingLog
 
 KEYS = 10_000

@@ -20,10 +20,11 @@ import msgspec
 import pytest
 
 from flowrunner import JournalFull, Message
-from flowrunner.runtime import checkpoint_table, statefile
-from flowrunner.runtime.dead_letters import DeadLetter
-from flowrunner.runtime.letter_table import Caps, Selection
-from flowrunner.runtime.store import Checkpoint, DiskStore, MemoryStore, Store
+from flowrunner.runtime.checkpoints import statefile
+from flowrunner.runtime.checkpoints import table as checkpoint_table
+from flowrunner.runtime.checkpoints.store import Checkpoint, DiskStore, MemoryStore, Store
+from flowrunner.runtime.letters.letter import DeadLetter
+from flowrunner.runtime.letters.table import Caps, Selection
 from tests.nodes.harness import SetClock
 
 CLOCK = SetClock(9)
@@ -442,8 +443,8 @@ WRITER = """
 import asyncio, os, sys
 from pathlib import Path
 from flowrunner import Message, SystemClock
-from flowrunner.runtime.dead_letters import DeadLetter
-from flowrunner.runtime.store import Checkpoint, DiskStore
+from flowrunner.runtime.letters.letter import DeadLetter
+from flowrunner.runtime.checkpoints.store import Checkpoint, DiskStore
 
 async def main():
     store = DiskStore(Path(sys.argv[1]), SystemClock())

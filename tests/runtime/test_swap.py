@@ -32,8 +32,8 @@ from flowrunner.graph.build import Graph, GraphConnection
 from flowrunner.graph.diff import diff
 from flowrunner.registry import ConnectionType
 from flowrunner.runtime.flow import FlowRunner
-from flowrunner.runtime.prepare import SwapError
-from flowrunner.runtime.swap import CrashedError
+from flowrunner.runtime.reload.prepare import SwapError
+from flowrunner.runtime.reload.swap import CrashedError
 from flowrunner.testing import run_virtual
 from tests.runtime.flows import FlowBuilder, Running, record, running
 

@@ -14,7 +14,7 @@ import pytest
 from flowrunner import Message, Record, RetryLater, TraceContext
 from flowrunner.graph.build import Graph
 from flowrunner.runtime.channel import merge
-from flowrunner.runtime.entry import Entry
+from flowrunner.runtime.journal.entry import Entry
 from flowrunner.runtime.storage import FlowSettings, Storage
 from flowrunner.tracing.flow import KEPT, LIVE, FlowTraces
 from flowrunner.tracing.sampling import Sampler, Sampling

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from flowrunner.admin.metrics.families import TOPICS, WORDS, bounded, counter, gauge
 from flowrunner.counters import Counters
 from flowrunner.message import NANOSECONDS
-from flowrunner.runtime.outbox_task import OutboxTask
+from flowrunner.runtime.outbox.task import OutboxTask
 from flowrunner.runtime.supervisor import Flow
 
 STATUS = {"starting": 0, "running": 1, "degraded": 2, "failed": 3, "stopping": 4, "stopped": 5}

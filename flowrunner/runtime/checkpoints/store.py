@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import msgspec
 
 from flowrunner.clock import Clock
-from flowrunner.runtime import database, letter_table
-from flowrunner.runtime.checkpoint_table import Saved
-from flowrunner.runtime.dead_letters import DeadLetter, pack
-from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
-from flowrunner.runtime.state import Chunks
-from flowrunner.runtime.statefile import Contents, StateFile
+from flowrunner.runtime import database
+from flowrunner.runtime.checkpoints.state import Chunks
+from flowrunner.runtime.checkpoints.statefile import Contents, StateFile
+from flowrunner.runtime.checkpoints.table import Saved
+from flowrunner.runtime.letters import table as letter_table
+from flowrunner.runtime.letters.letter import DeadLetter, pack
+from flowrunner.runtime.letters.table import Caps, Kept, Selection, Tally
 from flowrunner.runtime.worker import Worker
 
 DEFAULT_CAPS = Caps()

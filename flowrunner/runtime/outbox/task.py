@@ -11,9 +11,9 @@ from flowrunner.errors import FlowrunnerError, JournalFull, MessageError
 from flowrunner.message import Message, Record
 from flowrunner.node import Sink
 from flowrunner.runtime.backoff import Backoff
-from flowrunner.runtime.books import OUTBOX_DAMAGED, OUTBOX_FULL
 from flowrunner.runtime.channel import END, Marker, WhenFull
-from flowrunner.runtime.outbox import Outbox, Recovery
+from flowrunner.runtime.checkpoints.books import OUTBOX_DAMAGED, OUTBOX_FULL
+from flowrunner.runtime.outbox.outbox import Outbox, Recovery
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.stage import Outlet
 

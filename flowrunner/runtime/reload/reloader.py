@@ -22,8 +22,8 @@ from flowrunner.graph.load import Loaded, load_flows
 from flowrunner.graph.revision import Revision, refusals, revision
 from flowrunner.graph.rollout import FlowPlan, roll_out
 from flowrunner.options import named_files
-from flowrunner.runtime.detect import Detector
-from flowrunner.runtime.lastgood import LastGood
+from flowrunner.runtime.reload.detect import Detector
+from flowrunner.runtime.reload.lastgood import LastGood
 from flowrunner.runtime.secrecy import Secrecy
 from flowrunner.runtime.supervisor import Supervisor
 

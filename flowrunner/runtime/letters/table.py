@@ -13,7 +13,7 @@ import msgspec
 
 from flowrunner.message import NANOSECONDS
 from flowrunner.runtime import database
-from flowrunner.runtime.dead_letters import DeadLetter, Letter, unpack
+from flowrunner.runtime.letters.letter import DeadLetter, Letter, unpack
 
 CAPS = frozenset({"max_count", "max_bytes", "retention"})
 """The reasons for which letters are ended by themselves."""

@@ -13,8 +13,8 @@ import msgspec
 
 from flowrunner.context import Logger
 from flowrunner.runtime import database
-from flowrunner.runtime.mark import Mark
-from flowrunner.runtime.segment import Batch, Segment
+from flowrunner.runtime.journal.mark import Mark
+from flowrunner.runtime.journal.segment import Batch, Segment
 
 _SEGMENT_BYTES = 64 * 2**20
 _MIN_SEGMENT_BYTES = 128 * 2**10

@@ -1,4 +1,4 @@
-"""The journal of a flow: everything that comes in is written down here first, in order, with its arrival time."""
+"""What a flow needs of its journal, whether that is on disk or in memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from flowrunner.message import Record
-from flowrunner.runtime.disk import DiskJournal
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry
-from flowrunner.runtime.memory import MemoryJournal
-
-__all__ = ["Damage", "DiskJournal", "Entry", "Journal", "MemoryJournal"]
+from flowrunner.runtime.journal.entry import RUN_ENTRIES, Damage, Entry
 
 
 class Journal(Protocol):

@@ -19,15 +19,15 @@ from flowrunner.errors import JournalFull
 from flowrunner.graph.diff import state_shape
 from flowrunner.message import NANOSECONDS
 from flowrunner.runtime.assemble import Assembly, StageTask
-from flowrunner.runtime.books import dump_counters
 from flowrunner.runtime.channel import Marker
-from flowrunner.runtime.dead_letters import DeadLetter
+from flowrunner.runtime.checkpoints.books import dump_counters
+from flowrunner.runtime.checkpoints.state import Chunks, dump_state
+from flowrunner.runtime.checkpoints.store import Checkpoint, Store
 from flowrunner.runtime.journal import Journal
 from flowrunner.runtime.ledger import kept_out
+from flowrunner.runtime.letters.letter import DeadLetter
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
-from flowrunner.runtime.state import Chunks, dump_state
-from flowrunner.runtime.store import Checkpoint, Store
 
 EARLY_FLUSH = 256
 """Dead letters that wait for their checkpoint at the most: a sink that stalls keeps checkpoints waiting too."""

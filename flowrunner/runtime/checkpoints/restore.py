@@ -9,13 +9,13 @@ from flowrunner.counters import Counters
 from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import state_shape
 from flowrunner.runtime.assemble import Assembly
-from flowrunner.runtime.books import load_counters, retire
-from flowrunner.runtime.checkpoint import RETIRED
+from flowrunner.runtime.checkpoints.books import load_counters, retire
+from flowrunner.runtime.checkpoints.checkpoint import RETIRED
+from flowrunner.runtime.checkpoints.state import load_state
+from flowrunner.runtime.checkpoints.store import Checkpoint, Store
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.stage import Step
-from flowrunner.runtime.state import load_state
 from flowrunner.runtime.storage import Storage
-from flowrunner.runtime.store import Checkpoint, Store
 
 
 async def restore(

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from flowrunner.errors import FlowrunnerError
-from flowrunner.runtime import database, letter_table
-from flowrunner.runtime.letter_table import Kept, Selection
+from flowrunner.runtime import database
+from flowrunner.runtime.letters import table as letter_table
+from flowrunner.runtime.letters.table import Kept, Selection
 
 PAGE = 500
 """Letters that are read or changed in one transaction."""

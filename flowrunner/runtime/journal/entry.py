@@ -12,7 +12,7 @@ from isal.isal_zlib import compress, decompress
 from flowrunner.clock import NEVER, Clock, FlowClock
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import Record
-from flowrunner.runtime.segment import Batch
+from flowrunner.runtime.journal.segment import Batch
 from flowrunner.tracecontext import TraceContext
 
 RUN_ENTRIES = 1024

@@ -19,12 +19,12 @@ from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import Plan, diff
 from flowrunner.message import Message
 from flowrunner.runtime.assemble import Assembly, Former
-from flowrunner.runtime.books import dump_counters, retire
 from flowrunner.runtime.channel import END, Marker
-from flowrunner.runtime.exchange import Gone, exchange
+from flowrunner.runtime.checkpoints.books import dump_counters, retire
+from flowrunner.runtime.checkpoints.state import dump_state, load_state
 from flowrunner.runtime.ledger import kept_out
-from flowrunner.runtime.prepare import Preparation, SwapError
-from flowrunner.runtime.state import dump_state, load_state
+from flowrunner.runtime.reload.exchange import Gone, exchange
+from flowrunner.runtime.reload.prepare import Preparation, SwapError
 from flowrunner.runtime.tasks import Tasks
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import sqlite3
 from functools import partial
 
 from flowrunner.runtime import database
-from flowrunner.runtime.entry import Entry, Run, decode
-from flowrunner.runtime.spool import Spool
-from flowrunner.runtime.tail import ENTRY_BYTES, Tail
+from flowrunner.runtime.journal.entry import Entry, Run, decode
+from flowrunner.runtime.journal.spool import Spool
+from flowrunner.runtime.journal.tail import ENTRY_BYTES, Tail
 from flowrunner.runtime.worker import Worker
 
 _TAIL_BYTES = 8 * 2**20

@@ -15,12 +15,12 @@ from flowrunner.counters import Counters
 from flowrunner.errors import JournalFull, MessageError
 from flowrunner.message import Message, Record
 from flowrunner.runtime.assemble import Assembly
-from flowrunner.runtime.dead_letters import DeadLetter, Undecoded, encode, replayed, unpack
+from flowrunner.runtime.checkpoints.store import Store
 from flowrunner.runtime.journal import Entry
-from flowrunner.runtime.letter_table import Selection, Tally
+from flowrunner.runtime.letters.letter import DeadLetter, Undecoded, encode, replayed, unpack
+from flowrunner.runtime.letters.table import Selection, Tally
 from flowrunner.runtime.pump import Pump
 from flowrunner.runtime.sources import DISK_PAUSE
-from flowrunner.runtime.store import Store
 
 LOOK = 1.0
 """Seconds between two looks for letters that a command of another process wants replayed."""

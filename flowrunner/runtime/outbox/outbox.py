@@ -1,6 +1,6 @@
 """The outbox of a sink: messages on disk, in order, between the flow and a sink that may be down.
 
-A journal of its own keeps them (see :mod:`flowrunner.runtime.disk`); what has come in and what has ended is
+A journal of its own keeps them (see :mod:`flowrunner.runtime.journal.disk`); what has come in and what has ended is
 part of the flow's checkpoint. So after a crash the flow makes again what the checkpoint does not know of, and
 the entries that it had made already do not count.
 """
@@ -19,7 +19,7 @@ from flowrunner.clock import Clock, FlowClock
 from flowrunner.errors import JournalFull, MessageError
 from flowrunner.message import NO_META, Message, Record
 from flowrunner.runtime.journal import DiskJournal
-from flowrunner.runtime.outbox_positions import Positions
+from flowrunner.runtime.outbox.positions import Positions
 
 RETENTION = 600.0
 """Seconds after which a file that has been written out is deleted; earlier when its room is needed."""

@@ -22,7 +22,7 @@ from flowrunner.context import Logger
 from flowrunner.errors import JournalFull
 from flowrunner.message import NANOSECONDS, Record
 from flowrunner.runtime import database
-from flowrunner.runtime.entry import (
+from flowrunner.runtime.journal.entry import (
     RUN_ENTRIES,
     Damage,
     Entry,
@@ -32,8 +32,8 @@ from flowrunner.runtime.entry import (
     check_sizes,
     encode_runs,
 )
-from flowrunner.runtime.lookup import Lookup
-from flowrunner.runtime.spool import Spool, Usage
+from flowrunner.runtime.journal.lookup import Lookup
+from flowrunner.runtime.journal.spool import Spool, Usage
 from flowrunner.runtime.worker import Worker
 
 _CLOSE_SECONDS = 5.0

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from flowrunner.errors import FlowrunnerError
 from flowrunner.message import NANOSECONDS
 from flowrunner.options import parse_duration
-from flowrunner.runtime.letter_table import Kept
+from flowrunner.runtime.letters.table import Kept
 
 _ID = re.compile(r"(?P<flow>[a-z][a-z0-9_]*)/(?P<number>[0-9]{1,18})")
 

@@ -11,8 +11,8 @@ import msgspec
 from flowrunner.clock import Clock, FlowClock
 from flowrunner.errors import JournalFull
 from flowrunner.message import Record
-from flowrunner.runtime.entry import RUN_ENTRIES, Damage, Entry, Stamper, check_sizes
-from flowrunner.runtime.tail import ENTRY_BYTES, Tail
+from flowrunner.runtime.journal.entry import RUN_ENTRIES, Damage, Entry, Stamper, check_sizes
+from flowrunner.runtime.journal.tail import ENTRY_BYTES, Tail
 
 
 class MemoryJournal:

@@ -13,7 +13,7 @@ import msgspec
 
 from flowrunner.counters import Counters
 from flowrunner.runtime.assemble import Assembly
-from flowrunner.runtime.books import dump_counters, retire
+from flowrunner.runtime.checkpoints.books import dump_counters, retire
 from flowrunner.runtime.sinks import SinkTask
 from flowrunner.runtime.sources import run_connection
 from flowrunner.runtime.tasks import Tasks

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from flowrunner.runtime import checkpoint_table, database, letter_table
-from flowrunner.runtime.checkpoint_table import Saved
-from flowrunner.runtime.dead_letters import Letter
-from flowrunner.runtime.letter_table import Caps, Kept, Selection, Tally
+from flowrunner.runtime import database
+from flowrunner.runtime.checkpoints import table as checkpoint_table
+from flowrunner.runtime.checkpoints.table import Saved
+from flowrunner.runtime.letters import table as letter_table
+from flowrunner.runtime.letters.letter import Letter
+from flowrunner.runtime.letters.table import Caps, Kept, Selection, Tally
 
 REFUSED = ".refused"
 """The suffix of the copy of a file that has a state which a node refused."""

@@ -10,7 +10,7 @@ from zlib import crc32
 import msgspec
 
 from flowrunner.runtime import database
-from flowrunner.runtime.state import Chunks, converted
+from flowrunner.runtime.checkpoints.state import Chunks, converted
 
 FORMAT = 2
 """Version of the file. Version 1 kept each state in one piece."""

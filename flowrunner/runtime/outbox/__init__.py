@@ -1,0 +1,1 @@
+"""Messages on disk between the flow and a sink that may be down."""

@@ -1,0 +1,1 @@
+"""From changed files to the next version of a flow, or back."""
