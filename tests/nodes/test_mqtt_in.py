@@ -328,19 +328,18 @@ async def test_a_long_pause_leaves_qos_1_to_the_broker_and_fetches_it_again(
     assert "buffer_full" not in flow["a"].counters.dropped
 
 
-async def test_a_journal_that_breaks_acknowledges_nothing(broker: Mosquitto) -> None:
+async def test_a_journal_that_breaks_acknowledges_nothing_until_it_is_mended(broker: Mosquitto) -> None:
     async with running(options(broker), {"b": {"topics": ["other"]}}) as flow:
         node = flow.add("a", {"topics": ["t"]})
         flow["a"].broken = True
         task = asyncio.create_task(run_node(node))
         await until(flow.up)
         await publish(broker.port, numbers("t", 0, 5))
-        await asyncio.wait([task])
-        assert isinstance(task.exception(), OSError)
+        await asyncio.sleep(0.5)
+        assert ([], False) == (flow["a"].saved, task.done())
         flow["a"].broken = False
-        again = asyncio.create_task(run_node(node))
         await until(lambda: len(flow["a"].saved) >= 5)
-        again.cancel()
+        task.cancel()
 
         assert list(range(5)) == sorted(set(flow["a"].payloads))
 

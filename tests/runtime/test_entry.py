@@ -5,12 +5,11 @@ from __future__ import annotations
 from flowrunner import Record
 from flowrunner.clock import FlowClock
 from flowrunner.runtime.journal.entry import Stamper
-from flowrunner.testing import VirtualClock
 from tests.runtime.flows import START
 
 
 def test_records_that_arrive_together_have_times_of_their_own() -> None:
-    clock = VirtualClock(START)
+    clock = SetClock(START)
     stamper = Stamper(FlowClock(clock), clock)
 
     entries = stamper.stamp("a", [Record(b"1"), Record(b"2", time=7), Record(b"3")], 1)
