@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowrunner import Record
 from flowrunner.clock import FlowClock
 from flowrunner.runtime.journal.entry import Stamper
+from tests.nodes.harness import SetClock
 from tests.runtime.flows import START
 
 
