@@ -21,7 +21,7 @@ from tests.servers.fake_http import FakeHttp
 from tests.servers.fake_influx import Reply
 from tests.servers.mosquitto import Mosquitto
 
-SCHEMA = Draft7Validator(json.loads((Path(__file__).parents[1] / "schemas" / "log.schema.json").read_text()))
+SCHEMA = Draft7Validator(json.loads((Path(__file__).parents[1] / "docs" / "log.schema.json").read_text()))
 CANARIES = {name: f"canary-{name.lower()}-5b1c" for name in ("HOOK", "MQTT", "HTTP", "INFLUX", "HEADER")}
 FLOW = """\
 version: 1

@@ -15,7 +15,7 @@ from tests.docs.pages import ROOT, blocks, rows
 from tests.servers.programs import program
 
 PAGE = ROOT / "docs" / "logs.md"
-SCHEMA = ROOT / "schemas" / "log.schema.json"
+SCHEMA = ROOT / "docs" / "log.schema.json"
 LABELS = {"job", "level", "flow"}
 PARSER = ("@grafana/lezer-logql@0.4.2", "@lezer/lr@1.4.10", "@lezer/common@1.5.5")
 QUERIES = [block.text.strip() for block in blocks(PAGE, "logql")]
