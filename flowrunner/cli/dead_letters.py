@@ -98,7 +98,10 @@ def purge(wanted: Wanted, *, dry_run: bool, yes: bool) -> int:
     if not wanted.is_anything:
         return _name_something("purge")
     found = _find(wanted)
-    if dry_run or not found:
+    if not found:
+        sys.stdout.write("no dead letters\n")
+        return 0
+    if dry_run:
         return _tell(found, "would be purged")
     if not yes and not _agreed(len(found)):
         return complain("nothing is purged", help="answer `y`, or give --yes", code=1)

@@ -180,4 +180,8 @@ def state_shape(node: GraphNode) -> str:
 def _gone(node: GraphNode) -> tuple[str, ...]:
     if _has_state(node):
         return ("what it holds is dropped and counted",)
-    return ("what has come to it is written first",) if node.type.kind == "sink" else ()
+    return (
+        ("what has come to it is written for at most 10 s, then dead-lettered",)
+        if node.type.kind == "sink"
+        else ()
+    )

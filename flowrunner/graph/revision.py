@@ -84,7 +84,7 @@ def refusals(running: Mapping[str, Graph], loaded: Loaded, time: int) -> Iterato
     errors = [found for found in loaded.diagnostics if found.severity == "error"]
     told: set[str] = set()
     for name, graph in running.items():
-        if name not in loaded.graphs and in_doubt(graph.file, loaded):
+        if name not in loaded.graphs and in_doubt(graph, loaded):
             own = [found for found in errors if found.file == graph.file]
             told |= {found.file for found in own or errors}
             yield _refused(name, graph.file, own or errors, loaded, time)

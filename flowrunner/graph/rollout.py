@@ -34,9 +34,12 @@ def roll_out(running: Mapping[str, Graph], loaded: Loaded) -> list[FlowPlan]:
     return ending + [_with_new(running.get(name), graph) for name, graph in loaded.graphs.items()]
 
 
-def in_doubt(file: str, loaded: Loaded) -> bool:
+def in_doubt(graph: Graph, loaded: Loaded) -> bool:
     """Return whether a flow that was not loaded may still be meant: it is removed only when it is surely gone."""
+    file = graph.file
     errors = [found for found in loaded.diagnostics if found.severity == "error"]
+    if any(loaded.names.get(found.file) == graph.name for found in errors):
+        return True  # another file says that it holds this flow: it was renamed, or got a new name
     if file in loaded.texts:
         # Nothing came of its file: because of a mistake there, or in a connection that another file brings.
         return bool(errors) and all(graph.file != file for graph in loaded.graphs.values())
@@ -45,7 +48,7 @@ def in_doubt(file: str, loaded: Loaded) -> bool:
 
 
 def _without_new(old: Graph, loaded: Loaded) -> FlowPlan:
-    if in_doubt(old.file, loaded):
+    if in_doubt(old, loaded):
         return FlowPlan(old.name, old.file, "refused", diff(old, old))
     return FlowPlan(old.name, old.file, "removed", _without_reasons(diff(old, _empty(old))))
 

@@ -7,11 +7,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from flowrunner.clock import Clock
 from flowrunner.context import Logger, Status
 from flowrunner.graph.build import Graph
 from flowrunner.graph.diff import diff
-from flowrunner.runtime.backoff import OPERATOR_PAUSE, Backoff
+from flowrunner.runtime.backoff import Backoff
 from flowrunner.runtime.flow import FlowRunner, FlowStoppedError, Swapped
 from flowrunner.runtime.reload.swap import CrashedError
 from flowrunner.runtime.stage import AHEAD, NodeCrashError
@@ -19,6 +21,9 @@ from flowrunner.runtime.storage import FlowSettings, Storage
 
 _PAUSE = 20.0
 """Seconds between two starts of a flow at the most: it is back soon when what ailed it, such as a disk, has passed."""
+
+REMOVAL_DRAIN = 5.0
+"""Seconds that the sinks of a removed flow have: other changes wait for it, and its journal keeps the rest."""
 
 
 class Flow:
@@ -247,8 +252,13 @@ class Supervisor:
         )
         return swapped
 
-    async def remove(self, name: str, drain: float = OPERATOR_PAUSE) -> None:
-        """Drain and stop one flow."""
+    def moved(self, name: str, file: str) -> None:
+        """Note that a flow stands in another file now, and is otherwise as it was."""
+        flow = self.flows[name]
+        flow.graph = msgspec.structs.replace(flow.graph, file=file)
+
+    async def remove(self, name: str, drain: float = REMOVAL_DRAIN) -> None:
+        """Drain and stop one flow; what is left stays in its journal, for when the flow comes back."""
         self.flows[name].stop(drain)
         await asyncio.wait({self._tasks[name]})
         del self._tasks[name], self.flows[name]

@@ -194,7 +194,8 @@ def test_the_folders_and_modules_of_the_architecture_exist() -> None:
 
     assert 14 == len(first)
     assert [] == [pair for pair in first if not (ROOT.joinpath(*pair)).exists()]
-    assert set() == modules - {path.stem for path in (ROOT / "flowrunner" / "runtime").glob("*.py")}
+    assert 14 <= len(modules)
+    assert set() == modules - {path.stem for path in (ROOT / "flowrunner" / "runtime").rglob("*")}
 
 
 def test_the_status_in_the_readme_is_what_is_there() -> None:
@@ -208,7 +209,7 @@ def test_the_status_in_the_readme_is_what_is_there() -> None:
 
 
 def test_the_drop_reasons_of_the_engine_are_documented() -> None:
-    sources = (ROOT / "flowrunner" / "runtime").glob("*.py")
+    sources = (ROOT / "flowrunner" / "runtime").rglob("*.py")
     reasons = {reason for path in sources for reason in re.findall(r"drop\(\s*\"(\w+)\"", path.read_text())}
 
     text = section(DOCS / "concepts.md", "## The books")

@@ -126,6 +126,6 @@ def test_the_state_directory_is_laid_out_as_documented(tmp_path: Path) -> None:
     kept = {path for path in found if not re.search(r"-(wal|journal)$", path)}
     of_flow = {"state.db", "journal/lock", "journal/last", "journal/journal-0000000000000001.db"}
     last_good = {path for path in kept if re.fullmatch(r"last_good/[0-9a-f]{32}\.json", path)}
-    assert {"lock"} | {f"flows/files/{name}" for name in of_flow} == kept - last_good
+    assert {"lock", "catalog.db"} | {f"flows/files/{name}" for name in of_flow} == kept - last_good
     assert 1 == len(last_good)
     assert set() == {path for path in kept - last_good if f" {Path(path).name} " not in LAYOUT}

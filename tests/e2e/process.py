@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -79,7 +80,7 @@ class Flowrunner:
                 return answer.status, _body(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _body(error.read())
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the process may end in the middle of its answer
             return 0, None
 
     def ledger(self, flow: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_a_secret_restarts_its_connection_and_what_uses_it(tmp_path: Path) -> No
         (
             ("from: minutes,", "from: minutes, enabled: false,"),
             "store",
-            ("what has come to it is written first",),
+            ("what has come to it is written for at most 10 s, then dead-lettered",),
         ),
     ],
 )

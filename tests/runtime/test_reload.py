@@ -94,6 +94,11 @@ def _rename(files: Files) -> None:
     (files.folder / "one.yaml").rename(files.folder / "other.yaml")
 
 
+def _rename_and_break(files: Files) -> None:
+    (files.folder / "one.yaml").unlink()
+    files.write("other.yaml", flow("one", cls="latr"))
+
+
 def _move_away(files: Files) -> None:
     shutil.move(files.folder, files.folder.with_name("away"))
 
@@ -110,6 +115,7 @@ CHANGES: dict[str, tuple[Callable[[Files], Any], dict[str, int], dict[str, int]]
     "a new flow": (lambda f: f.write("c.yaml", flow("c")), {"applied": 1}, {"one": 1, "two": 1, "c": 1}),
     "a flow less": (lambda f: (f.folder / "one.yaml").unlink(), {"applied": 1}, {"two": 1}),
     "another file name": (_rename, {}, {"one": 1, "two": 1}),
+    "another file name and a mistake": (_rename_and_break, {"refused": 1}, {"one": 1, "two": 1}),
     "another flow name": (lambda f: f.write("one.yaml", flow("uno")), {"applied": 2}, {"two": 1, "uno": 1}),
     "no YAML": (lambda f: f.write("one.yaml", "version: ["), {"refused": 1}, {"one": 1, "two": 1}),
     "a mistake": (
@@ -131,6 +137,24 @@ CHANGES: dict[str, tuple[Callable[[Files], Any], dict[str, int], dict[str, int]]
     ),
     "the directory is gone": (_move_away, {"refused": 1}, {"one": 1, "two": 1}),
 }
+
+
+def test_a_flow_whose_file_was_renamed_survives_the_next_mistake_which_is_told_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        files = Files(tmp_path)
+        _one_and_two(files)
+        async with files:
+            _rename(files)
+            await files.check()
+            files.write("other.yaml", flow("one", cls="latr"))
+            await files.check()
+            await files.reloader.reload()
+
+            assert {"one": 1, "two": 1} == files.versions()
+            assert str(files.folder / "other.yaml") == files.supervisor.flows["one"].graph.file
+            assert 1 == files.reloader.results["refused"]
+
+    run_virtual(scenario())
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -117,9 +117,10 @@ def test_a_node_that_crashes_fails_its_test(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(node_class("map"), "on_batch", crash)
 
     steps = [at("0s", 20), "{ at: 1m, advance: true }"]
-    crashed, dead = wrong(tmp_path, *steps, expect=["{ node: store, none: true }"])
+    crashed, again, dead = wrong(tmp_path, *steps, expect=["{ node: store, none: true }"])
     assert "flow crashed: flowrunner.runtime.stage.NodeCrashError: node `reading` crashed" in crashed
-    assert dead.startswith("a message was dead-lettered at `zigbee`")
+    assert "node crashed on a message at `reading`: RuntimeError: out of luck" == again
+    assert dead.startswith("a message was dead-lettered at `reading`")
 
 
 def test_a_sink_that_crashes_fails_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,8 @@ class Reloader:
         self._record = record
         self._detector = Detector(paths, log)
         self._kept = LastGood(supervisor.settings.state_dir / "last_good", log)
+        self._mistakes: list[Reload] = []
+        """What is wrong with the files, as it was last told."""
         self._working = asyncio.Lock()
         self._forced = False
 
@@ -163,25 +165,37 @@ class Reloader:
 
     async def apply(self, loaded: Loaded) -> list[Reload]:
         """Start, replace and remove flows so that what is valid runs."""
-        done = [
-            self._count(Reload(f"{found.file}:{found.line}:{found.column}", "refused", found.message))
-            for found in loaded.diagnostics
-            if found.severity == "error"
-        ]
+        done = self._refused(loaded)
         running = {name: flow.graph for name, flow in self._supervisor.flows.items()}
         for refused in refusals(running, loaded, self._supervisor.clock.now()):
             self._record(refused)
         for name in self._supervisor.refused.keys() - loaded.graphs.keys():
             del self._supervisor.refused[name]
         steps = roll_out(running, loaded)
-        for step in steps:
+        for step in sorted(steps, key=lambda step: step.outcome == "removed"):  # what ends may take its time
             if step.outcome == "unchanged":
                 self.failures.pop(step.flow, None)
+                self._supervisor.moved(step.flow, step.file)
             elif step.outcome != "refused":
                 done.append(self._count(await self._take(step, loaded)))
         self.failures = {name: why for name, why in self.failures.items() if name in loaded.graphs}
         self.last_good -= {step.flow for step in steps if step.outcome != "refused"}
         return done
+
+    def _refused(self, loaded: Loaded) -> list[Reload]:
+        """Return the mistakes in the files; those that have been told before are not counted once more."""
+        found = [
+            Reload(_place(one), "refused", one.message)
+            for one in loaded.diagnostics
+            if one.severity == "error"
+        ]
+        for one in found:
+            if one not in self._mistakes:
+                self._count(one)
+        if self._mistakes and not found:
+            self._log.info("mistakes in the files are mended")
+        self._mistakes = found
+        return found
 
     async def _take(self, step: FlowPlan, loaded: Loaded) -> Reload:
         """Carry out what is planned for one flow, and record what came of it."""
@@ -207,8 +221,13 @@ class Reloader:
         self.results[done.result] += 1
         self.recent.append((self._supervisor.clock.now(), done))
         if done.result != "applied":
-            self._log.error("reload " + done.result, flow=done.name, error=done.reason)
+            subject = "file" if done.result == "refused" else "flow"
+            self._log.error("reload " + done.result, error=done.reason, **{subject: done.name})
         return done
+
+
+def _place(found: Diagnostic) -> str:
+    return f"{found.file}:{found.line}:{found.column}" if found.line else found.file
 
 
 def _reason(error: Exception, graph: Graph | None) -> str:
