@@ -46,9 +46,9 @@ async def soak(folder: Path, seconds: float, seed: int) -> Run:
     began = time.monotonic()
     plant = Plant(folder, rate=RATE)
     seen, course = Watched(), _Course()
-    async with running(plant):
-        watching = asyncio.create_task(watch(plant, seen))
-        publishing = asyncio.create_task(plant.publisher.run())
+    async with running(plant), asyncio.TaskGroup() as group:
+        watching = group.create_task(watch(plant, seen))
+        publishing = group.create_task(plant.publisher.run())
         await asyncio.sleep(WARM_UP)
         before = footprint(plant)
         await _disturb(plant, began + seconds, seed, course)
